@@ -1,0 +1,96 @@
+# The one entry for people and for CI. It needs Python 3.11 or newer, make and, the
+# first time, a network. Everything it makes stays in ignored folders.
+
+PYTHON ?= python3
+# reference: the official PDS on this machine. live: the public network.
+NETWORK ?= reference
+# What `make test` runs: files, names or options of pytest. Empty: everything.
+T ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PDS := tests/reference_network
+PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
+
+# Stamps: each says that a step was done for the files it depends on.
+PINNED := $(VENV)/.pinned
+INSTALLED := $(VENV)/.installed
+PDS_INSTALLED := $(PDS)/node_modules/.installed
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check fix bench docs lock venv pds clean
+
+help: ## this list
+	@echo "make TARGET"
+	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: $(INSTALLED) $(PDS_INSTALLED) ## a login to try, at once (NETWORK=live: with your own account)
+	@$(BIN)/python -m tests.reference_network.demo $(NETWORK)
+
+ifeq ($(strip $(T)),)
+test: $(INSTALLED) $(PDS_INSTALLED) ## every test, with coverage; or some, without: make test T=tests/protocol
+	@echo "tests: all, with coverage"
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+else
+test: $(INSTALLED) $(PDS_INSTALLED)
+	@$(BIN)/python -m pytest $(T)
+endif
+
+# All four run, also when one has failed.
+check: $(INSTALLED) ## format, lint, types, direction of imports: seconds
+	@failed=0; \
+	$(BIN)/ruff format --check --quiet . || { echo "Not formatted: make fix"; failed=1; }; \
+	$(BIN)/ruff check --quiet . || failed=1; \
+	$(BIN)/mypy || failed=1; \
+	$(BIN)/lint-imports --no-logo --no-cache || failed=1; \
+	exit $$failed
+
+fix: $(INSTALLED) ## format, and repair what the linter can
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format --quiet .
+
+bench: $(INSTALLED) ## measure
+	@$(BIN)/python -m tests.benchmarks
+
+docs: $(INSTALLED) ## build the documentation into site/
+	@$(BIN)/zensical build --strict --clean
+
+# Keeps the pins that still fit; `make lock UPGRADE=--upgrade` moves them all.
+lock: $(INSTALLED) ## pin every dependency in requirements-dev.txt
+	@echo "lock: requirements-dev.txt"
+	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet $(UPGRADE) \
+	  --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
+	  --all-extras --group dev pyproject.toml --output-file requirements-dev.txt
+
+venv: $(INSTALLED) ## the virtual environment in .venv/
+
+pds: $(PDS_INSTALLED) ## the official PDS and PLC directory, for the tests
+
+clean: ## remove all that make has made
+	@rm -rf $(VENV) $(PDS)/node_modules .cache site dist htmlcov .coverage .coverage.* \
+	  .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find atproto_oauth_asgi tests -name __pycache__ -prune -exec rm -rf {} +
+
+$(PINNED): requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3"; exit 1; }
+	@echo "setup: Python packages into $(VENV) (half a minute, the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --require-hashes --requirement requirements-dev.txt
+	@touch $@
+
+# The build backend is among the pins, so nothing is downloaded here.
+$(INSTALLED): pyproject.toml $(PINNED)
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Install scripts stay off: nothing here needs them.
+$(PDS_INSTALLED): $(PDS)/package.json $(PDS)/package-lock.json | $(INSTALLED)
+	@echo "setup: the official PDS from npm into $(PDS)/node_modules (15 seconds, the first time)"
+	@said=$$($(BIN)/npm --prefix $(PDS) ci --ignore-scripts --no-audit --no-fund 2>&1) \
+	  || { echo "$$said"; exit 1; }
+	@touch $@

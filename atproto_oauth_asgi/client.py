@@ -1,0 +1,349 @@
+"""The OAuth client of the atproto profile, without any web framework.
+
+A login reads from top to bottom: ``begin_login`` until the browser leaves,
+``complete_login`` when it comes back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Self, Unpack
+
+from atproto_oauth_asgi.config import ClientKey, OAuthConfig
+from atproto_oauth_asgi.crypto.keys import PrivateKey
+from atproto_oauth_asgi.dpop import Clock, ProofSigner
+from atproto_oauth_asgi.exceptions import (
+    ConfigurationError,
+    OAuthError,
+    OAuthStateError,
+)
+from atproto_oauth_asgi.models import OAuthSession, OAuthState
+from atproto_oauth_asgi.network.account import Account
+from atproto_oauth_asgi.network.auth_server import ClientIdentity, SessionKeys
+from atproto_oauth_asgi.network.beside import run_shielded, time_limit
+from atproto_oauth_asgi.network.cache import SharedCache
+from atproto_oauth_asgi.network.pds import PDSClient, SessionTokens
+from atproto_oauth_asgi.network.services import build_services
+from atproto_oauth_asgi.network_options import Network
+from atproto_oauth_asgi.pkce import PKCEManager
+from atproto_oauth_asgi.protocol.callback import (
+    CallbackAnswer,
+    check_callback,
+    check_issuer,
+    check_not_denied,
+)
+from atproto_oauth_asgi.protocol.client_metadata import build_loopback_client_id
+from atproto_oauth_asgi.protocol.par import (
+    AuthorizationParameters,
+    build_authorization_url,
+    build_par_form,
+)
+from atproto_oauth_asgi.sessions.exchange import CodeExchange
+from atproto_oauth_asgi.sessions.keeper import OnSessionUpdated, SessionKeeper
+from atproto_oauth_asgi.sessions.lifecycle import record_key
+from atproto_oauth_asgi.sessions.pending import (
+    UNKNOWN_LOGIN,
+    AuthorizationRequest,
+    check_age,
+    check_binding,
+    new_pending,
+    read_extra,
+)
+from atproto_oauth_asgi.sessions.tokens import OwnTokens, TokenRenewal
+from atproto_oauth_asgi.sessions.wish import (
+    LoginOptions,
+    LoginWish,
+    check_identifier,
+    check_wish,
+)
+from atproto_oauth_asgi.stores.base import SessionStore, StateStore
+
+_BARE_LOOPBACK = ("http://localhost", "http://localhost/")
+
+
+class OAuthClient:
+    """Logs people in with their atproto accounts and keeps their sessions working.
+
+    Args:
+        client_id: URL of the client metadata document, or ``http://localhost`` for
+            development (completed with the redirect URI and the scope).
+        redirect_uri: where authorization servers send the browser back to.
+        scope: what may be asked for; must hold ``atproto``.
+        login_scope: what a plain login asks for; ``scope`` unless given.
+        state_store: keeps logins that have begun.
+        session_store: keeps sessions: new ones, renewed ones, and none that ended.
+        client_secret_key: makes the client confidential: what
+            ``DPoPManager.generate_keypair()`` gives, a JWK, or PEM.
+        client_secret_kid: its ``kid``; the RFC 7638 thumbprint unless given.
+        client_keys: several keys, for rotation, instead of the former two.
+        redirect_uris: further ones that a login may use.
+        network: how other hosts are reached.
+        on_session_updated: awaited with a refreshed session before its tokens are
+            used; without it and a store a ``pds_client`` refuses to refresh.
+        clock: gives Unix seconds.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the signature is fixed
+        self,
+        client_id: str,
+        redirect_uri: str,
+        scope: str,
+        state_store: StateStore | None = None,
+        session_store: SessionStore | None = None,
+        client_secret_key: PrivateKey | Mapping[str, Any] | str | bytes | None = None,
+        client_secret_kid: str | None = None,
+        *,
+        client_keys: Sequence[ClientKey] = (),
+        redirect_uris: Sequence[str] = (),
+        login_scope: str | None = None,
+        network: Network | None = None,
+        on_session_updated: OnSessionUpdated | None = None,
+        clock: Clock = time.time,  # noqa: TID251 - the real clock
+    ) -> None:
+        if client_id in _BARE_LOOPBACK:
+            client_id = build_loopback_client_id([redirect_uri], scope)
+        if client_secret_key is not None:
+            key = ClientKey(client_secret_key, kid=client_secret_kid or "")
+            client_keys = (key, *client_keys)
+        self._scope, self._login_scope = scope, login_scope or scope
+        self._redirect_uris = (redirect_uri, *redirect_uris)
+        self._state_store = state_store
+        self._keeper = SessionKeeper(session_store, on_session_updated)
+        self._clock = clock
+        self._network = network or Network()
+        self._identity = ClientIdentity(client_id, client_keys, clock=clock)
+        net = self._net = build_services(self._network, self._identity, clock=clock)
+        self._exchange = CodeExchange(net.accounts, net.server, clock=clock)
+        self._renewal = TokenRenewal(net.accounts, net.server, clock=clock)
+        self._refreshes: SharedCache[OAuthSession] = SharedCache(
+            clock=clock, lifetime_s=60.0, max_entries=1000
+        )
+
+    @classmethod
+    def from_config(
+        cls,
+        config: OAuthConfig,
+        *,
+        state_store: StateStore | None = None,
+        on_session_updated: OnSessionUpdated | None = None,
+    ) -> Self:
+        """Return the client that a middleware with this configuration uses."""
+        first, *others = config.redirect_uris
+        return cls(
+            config.client_id,
+            first,
+            config.scope,
+            state_store,
+            client_keys=tuple(config.client_keys),
+            redirect_uris=others,
+            login_scope=config.login_scope,
+            network=config.network,
+            on_session_updated=on_session_updated,
+            clock=config.clock,
+        )
+
+    async def start_authorization(
+        self, identifier: str, **options: Unpack[LoginOptions]
+    ) -> AuthorizationRequest:
+        """Begin a login and remember it in the state store.
+
+        Arguments and errors are those of ``begin_login``.
+        """
+        store = self._require_state_store()
+        request, pending = await self.begin_login(identifier, **options)
+        await store.save_state(pending)
+        return request
+
+    async def begin_login(
+        self, identifier: str, **options: Unpack[LoginOptions]
+    ) -> tuple[AuthorizationRequest, OAuthState]:
+        """Begin a login and give back what to remember, for a keeper of one's own.
+
+        Args:
+            identifier: a handle or a DID, as people type it.
+            options: see ``LoginOptions``.
+
+        Raises:
+            IdentityError: no account can be found for the identifier.
+            DiscoveryError: its host does not offer a usable OAuth.
+            AuthorizationServerError: its server refused the request.
+            TransportError: a host on the way did not answer in time.
+            ConfigurationError: an option is not one that this client may use.
+        """
+        name = check_identifier(identifier, policy=self._network.url_policy)
+        options["scope"] = options.get("scope") or self._login_scope
+        wish = check_wish(
+            options,
+            login_hint=name,
+            scope=self._scope,
+            redirect_uris=self._redirect_uris,
+            kid=self._identity.signing_kid,
+        )
+        with time_limit(self._network.login_budget_s, what="finding the account"):
+            account = await self._net.accounts.find(name)
+            pending = new_pending(
+                wish,
+                identity=account.identity,
+                issuer=account.server.issuer,
+                now=self._clock(),
+            )
+            auth_url = await self._push(pending, wish, account)
+        return AuthorizationRequest(auth_url, pending.state, wish.binding), pending
+
+    async def _push(
+        self, pending: OAuthState, wish: LoginWish, account: Account
+    ) -> str:
+        parameters = AuthorizationParameters(
+            client_id=self._identity.client_id,
+            redirect_uri=pending.redirect_uri,
+            scope=pending.scope,
+            state=pending.state,
+            code_challenge=PKCEManager.generate_challenge(pending.pkce_verifier),
+            extra=wish.parameters,
+        )
+        request_uri = await self._net.server.push(
+            account.server,
+            build_par_form(parameters),
+            SessionKeys(ProofSigner(pending.dpop_private_key), wish.kid),
+        )
+        return build_authorization_url(
+            account.server.authorization_endpoint,
+            client_id=self._identity.client_id,
+            request_uri=request_uri,
+        )
+
+    async def handle_callback(  # noqa: PLR0913 - the parameters of a callback
+        self,
+        code: str | None = None,
+        state: str | None = None,
+        iss: str | None = None,
+        *,
+        error: str | None = None,
+        error_description: str | None = None,
+        browser_binding: str | None = None,
+    ) -> OAuthSession:
+        """End a login: take it from the state store and return the new session.
+
+        ``code``, ``state``, ``iss``, ``error`` and ``error_description`` are the
+        parameters of the callback. ``browser_binding`` is what
+        ``start_authorization`` gave, from the browser's cookie. WITHOUT IT NOTHING
+        SHOWS THAT THE LOGIN ENDS IN THE BROWSER WHERE IT BEGAN, and the caller has
+        to make sure of that.
+
+        Raises:
+            OAuthStateError: the login is not known, has ended, or is too old.
+            WrongBrowser: the binding is another login's.
+            OAuthError: as ``complete_login``.
+        """
+        store = self._require_state_store()
+        answer = check_callback(
+            state=state,
+            code=code,
+            iss=iss,
+            error=error,
+            error_description=error_description,
+        )
+        if browser_binding is not None:
+            check_binding(await store.get_state(answer.state), browser_binding)
+        pending = await store.take_state(answer.state)
+        if pending is None:
+            raise OAuthStateError(UNKNOWN_LOGIN)
+        return await run_shielded(lambda: self._complete_and_keep(pending, answer))
+
+    async def _complete_and_keep(
+        self, pending: OAuthState, answer: CallbackAnswer
+    ) -> OAuthSession:
+        session = await self.complete_login(pending, answer)
+        await self._keeper.begin(session, revoke=self._renewal.revoke)
+        return session
+
+    async def complete_login(
+        self, pending: OAuthState, answer: CallbackAnswer
+    ) -> OAuthSession:
+        """End a login that the caller has kept; each must be ended only once.
+
+        The code is exchanged while the account is looked up anew: the DID must be
+        the one the login began with, and must still lead to the same server. If it
+        does not, the new tokens are revoked.
+
+        Raises:
+            OAuthStateError: the login began too long ago.
+            IssuerMismatch: another server answers.
+            LoginDenied: the answer is a refusal.
+            SubjectMismatch: another account signed in.
+            AccountMoved: the account lives behind another server now.
+            OAuthTokenError, IdentityError, DiscoveryError, TransportError: a step
+                failed. All carry ``app_state``.
+
+        Spec: atproto OAuth, "Callback" and "Identity Authentication".
+        """
+        extra = read_extra(pending)
+        try:
+            check_age(pending, now=self._clock())
+            check_issuer(answer, pending.authserver_iss)
+            code = check_not_denied(answer)
+            # Half an exchange would leave tokens behind that nobody knows.
+            session = await run_shielded(
+                lambda: self._exchange.redeem(pending, code=code)
+            )
+        except OAuthError as error:
+            error.app_state = extra.app_state
+            raise
+        return session.replace(app_state=extra.app_state)
+
+    async def refresh_session(self, session: OAuthSession) -> OAuthSession:
+        """Return the session with new tokens; the old refresh token is used up.
+
+        Several calls with the same session within a minute make one request.
+
+        Raises:
+            SessionExpired, SessionRevoked, AccountMoved, ClientKeyRetired: it ended.
+            RefreshUnavailable: not now; the session lives, and so do its tokens.
+
+        Spec: RFC 6749 section 6.
+        """
+        # Half a refresh is a session lost: nobody may break it off.
+        tokens = (session.access_token, session.refresh_token or "")
+        key = record_key(session.did, *tokens)
+        return await run_shielded(
+            lambda: self._refreshes.get(key, lambda: self._renewal.renew(session))
+        )
+
+    async def revoke_session(self, session: OAuthSession) -> None:
+        """End the session at its authorization server.
+
+        Raises:
+            AuthorizationServerError: the server refused.
+            ClientKeyRetired, DiscoveryError, TransportError: it could not be asked.
+
+        Spec: RFC 7009.
+        """
+        try:
+            await self._renewal.revoke(session)
+        finally:
+            await self._keeper.end(session)
+
+    def pds_client(
+        self, session: OAuthSession, *, tokens: SessionTokens | None = None
+    ) -> PDSClient:
+        """Return a client that speaks to the session's PDS, as that person.
+
+        It refreshes by itself if ``session_store`` or ``on_session_updated`` was given,
+        and else raises ``RefreshUnavailable`` before anything is sent. ``tokens`` is a
+        keeper of one's own.
+        """
+        keeper, clock = self._keeper, self._clock
+        tokens = tokens or OwnTokens(
+            session, refresh=self.refresh_session, keeper=keeper, clock=clock
+        )
+        return PDSClient(self._net.session_transport(session, tokens, clock=clock))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._net.transport.aclose()
+
+    def _require_state_store(self) -> StateStore:
+        if self._state_store is None:
+            raise ConfigurationError("state_store: it must keep logins that have begun")
+        return self._state_store

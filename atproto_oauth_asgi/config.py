@@ -1,0 +1,339 @@
+"""Configuration: built once, checked once, shared by middleware and workers."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypedDict
+from urllib.parse import SplitResult, urlsplit
+
+from atproto_oauth_asgi.crypto.keys import (
+    PrivateKey,
+    load_client_key,
+    public_jwk,
+    thumbprint,
+)
+from atproto_oauth_asgi.crypto.secret_keys import load_secrets
+from atproto_oauth_asgi.exceptions import ConfigurationError
+from atproto_oauth_asgi.network_options import Network
+from atproto_oauth_asgi.protocol.client_metadata import (
+    build_client_metadata,
+    build_loopback_client_id,
+    build_loopback_metadata,
+)
+
+SecretKey = str | bytes | Sequence[str | bytes]
+
+LOOPBACK_HOSTS = ("127.0.0.1", "[::1]")
+"""Hosts that a development login can return to; ``localhost`` cannot."""
+
+_MAX_AGE_S = 14 * 24 * 3600
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")
+_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]+)+")
+_COOKIE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_HOST = r"(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:]+\])"
+_ORIGIN = re.compile(rf"https?://{_HOST}(?::[1-9][0-9]{{0,4}})?")
+_PUBLIC_URL = re.compile(rf"{_ORIGIN.pattern}(?:{_PATH.pattern})?/?")
+_HERE = re.compile(r"/(?!/)[\x21-\x5b\x5d-\x7e]*")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientKey:
+    """A P-256 key that makes the client a confidential one.
+
+    Attributes:
+        key: a private key object, a JWK (mapping or JSON text), or PEM text.
+        use: ``sign`` signs new logins; ``publish`` stands in the JWKS and serves the
+            sessions bound to it; ``retired`` is not published any more.
+        kid: its name; the RFC 7638 thumbprint unless given.
+    """
+
+    key: PrivateKey | Mapping[str, Any] | str | bytes = field(repr=False)
+    use: Literal["sign", "publish", "retired"] = "sign"
+    kid: str = ""
+
+    def __post_init__(self) -> None:
+        loaded = load_client_key(self.key)
+        object.__setattr__(self, "key", loaded)
+        object.__setattr__(self, "kid", self.kid or thumbprint(loaded))
+
+    @property
+    def private_key(self) -> PrivateKey:
+        """The key object."""
+        return load_client_key(self.key)
+
+
+class OAuthOptions(TypedDict, total=False):
+    """The options of ``OAuthConfig``, for signatures that pass them on."""
+
+    secret_key: SecretKey
+    public_url: str | None
+    scope: str
+    login_scope: str | None
+    client_keys: Sequence[ClientKey]
+    client_name: str | None
+    client_uri: str | None
+    logo_uri: str | None
+    tos_uri: str | None
+    policy_uri: str | None
+    trusted_origins: Sequence[str]
+    max_age_s: int
+    return_to: str
+    cookie_name: str | None
+    scope_key: str
+    metadata_path: str
+    jwks_path: str
+    login_path: str
+    callback_path: str
+    logout_path: str
+    network: Network
+    clock: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OAuthConfig:
+    """Everything an application decides, checked at once.
+
+    Attributes:
+        secret_key: at least 32 bytes; or several, newest first. Seals and signs the
+            cookies.
+        public_url: https URL of the application as browsers see it, possibly with a
+            path; None (or a loopback URL) makes a localhost development client.
+        scope: everything that may ever be asked for.
+        login_scope: what a plain login asks for; ``scope`` unless given.
+        client_keys: one that signs makes the client confidential.
+        client_name, client_uri, logo_uri, tos_uri, policy_uri: what authorization
+            servers show to people.
+        trusted_origins: further origins whose pages may start a login or log out.
+        max_age_s: seconds after which a person has to log in again.
+        return_to: where a login ends if nobody said otherwise.
+        cookie_name: the session cookie's name, without prefix.
+        scope_key: the key in the ASGI scope.
+        network: how other hosts are reached.
+        clock: gives Unix seconds.
+
+    Raises:
+        ConfigurationError: with every problem that was found.
+    """
+
+    secret_key: SecretKey = field(repr=False)
+    public_url: str | None = None
+    scope: str = "atproto"
+    login_scope: str | None = None
+    client_keys: Sequence[ClientKey] = ()
+    client_name: str | None = None
+    client_uri: str | None = None
+    logo_uri: str | None = None
+    tos_uri: str | None = None
+    policy_uri: str | None = None
+    trusted_origins: Sequence[str] = ()
+    max_age_s: int = _MAX_AGE_S
+    return_to: str = "/"
+    cookie_name: str | None = None
+    scope_key: str = "atproto"
+    metadata_path: str = "/oauth-client-metadata.json"
+    jwks_path: str = "/oauth/jwks.json"
+    login_path: str = "/oauth/login"
+    callback_path: str = "/oauth/callback"
+    logout_path: str = "/oauth/logout"
+    network: Network = field(default_factory=Network)
+    clock: Callable[[], float] = time.time  # noqa: TID251 - the one real clock
+    secrets: tuple[bytes, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        problems = [*_check_secret(self), *_check(self)]
+        if problems:
+            raise ConfigurationError(problems)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether this is a development client on this machine."""
+        return self.public_url is None or self.public_url.startswith("http://")
+
+    @property
+    def base_path(self) -> str:
+        """The path of ``public_url``, without a slash at its end."""
+        return _split(self.public_url or "").path.rstrip("/")
+
+    @property
+    def client_id(self) -> str:
+        """The client id: the URL of the metadata, or the loopback one."""
+        if self.is_loopback:
+            return build_loopback_client_id(self.redirect_uris, self.scope)
+        return self.url_of(self.metadata_path)
+
+    @property
+    def redirect_uris(self) -> tuple[str, ...]:
+        """The registered ones. Without a port, a loopback one matches any."""
+        if not self.is_loopback:
+            return (self.url_of(self.callback_path),)
+        path = self.base_path + self.callback_path
+        return tuple(f"http://{host}{path}" for host in LOOPBACK_HOSTS)
+
+    @property
+    def route_paths(self) -> tuple[str, ...]:
+        """The paths of all routes, as they are configured."""
+        return tuple(getattr(self, name) for name in _path_options())
+
+    def url_of(self, path: str) -> str:
+        """Return the public URL of one of our paths (hosted clients only)."""
+        return f"{(self.public_url or '').rstrip('/')}{path}"
+
+    @property
+    def client_metadata(self) -> dict[str, Any]:
+        """The client metadata document."""
+        if self.is_loopback:
+            return build_loopback_metadata(
+                client_id=self.client_id,
+                redirect_uris=self.redirect_uris,
+                scope=self.scope,
+            )
+        names = ("client_name", "client_uri", "logo_uri", "tos_uri", "policy_uri")
+        return build_client_metadata(
+            client_id=self.client_id,
+            redirect_uris=self.redirect_uris,
+            scope=self.scope,
+            jwks_uri=self.url_of(self.jwks_path) if self.client_keys else None,
+            extra={name: getattr(self, name) for name in names},
+        )
+
+    @property
+    def jwks(self) -> dict[str, Any]:
+        """The public halves of the client keys. Spec: RFC 7517 section 5."""
+        return {
+            "keys": [
+                {
+                    **public_jwk(item.private_key),
+                    "kid": item.kid,
+                    "alg": "ES256",
+                    "use": "sig",
+                }
+                for item in self.client_keys
+                if item.use != "retired"
+            ]
+        }
+
+
+def option_names() -> set[str]:
+    """Return the names of all options."""
+    return {item.name for item in fields(OAuthConfig) if item.init}
+
+
+def _path_options() -> list[str]:
+    return [item.name for item in fields(OAuthConfig) if item.name.endswith("_path")]
+
+
+def _check_secret(config: OAuthConfig) -> Iterator[str]:
+    try:
+        object.__setattr__(config, "secrets", load_secrets(config.secret_key))
+    except ConfigurationError as error:
+        yield from error.problems
+
+
+def _check(config: OAuthConfig) -> Iterator[str]:
+    yield from _check_public_url(config)
+    yield from _check_scopes(config)
+    yield from find_key_problems(config.client_keys, client_id=config.client_id)
+    yield from _check_presentation(config)
+    yield from _check_paths(config)
+    for origin in config.trusted_origins:
+        if not _ORIGIN.fullmatch(origin):
+            yield f"trusted_origins: {origin!r} is not a bare origin in lower case"
+    if config.max_age_s <= 0:
+        yield "max_age_s: it is a number of seconds above 0"
+    if config.cookie_name is not None and not _COOKIE_NAME.fullmatch(
+        config.cookie_name
+    ):
+        yield "cookie_name: letters, digits, - and _ only; the prefix is ours"
+
+
+def _check_public_url(config: OAuthConfig) -> Iterator[str]:
+    if config.public_url is None:
+        return
+    parts = _split(config.public_url)
+    if parts.scheme == "http" and parts.hostname not in {"127.0.0.1", "::1"}:
+        hint = " (use 127.0.0.1)" if parts.hostname == "localhost" else ""
+        yield f"public_url: http is for loopback addresses only{hint}; else https"
+    if parts.scheme == "https":
+        yield from _check_hosted_url(config.public_url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        yield "public_url: it is an absolute https URL"
+    if parts.query or parts.fragment:
+        yield "public_url: it has no query and no fragment"
+    elif not _PUBLIC_URL.fullmatch(config.public_url):
+        yield "public_url: a plain URL in lower case, such as https://app.example.com"
+    if parts.scheme == "https" and config.network.is_development:
+        yield "network: Network.development() does not go with an https public_url"
+
+
+def _check_hosted_url(url: str) -> Iterator[str]:
+    parts = _split(url)
+    if "@" in parts.netloc:
+        yield "public_url: it has no user name"
+    if ":" in parts.netloc:
+        yield "public_url: a client id has no port (and no IP address)"
+    host = parts.hostname or ""
+    if "." not in host or host.rpartition(".")[2].isdigit():
+        yield "public_url: it needs a host name, such as app.example.com"
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
+
+
+def _check_scopes(config: OAuthConfig) -> Iterator[str]:
+    if not _SCOPE.fullmatch(config.scope):
+        yield "scope: values of printable ASCII, one blank between them"
+    scopes = config.scope.split(" ")
+    if "atproto" not in scopes:
+        yield "scope: it must hold 'atproto'"
+    if len(set(scopes)) != len(scopes):
+        yield "scope: a value is there twice"
+    if config.login_scope is None:
+        return
+    wanted = config.login_scope.split(" ")
+    if not {"atproto"} <= set(wanted) <= set(scopes) or len(set(wanted)) < len(wanted):
+        yield "login_scope: it must hold 'atproto' and nothing that scope lacks"
+
+
+def find_key_problems(keys: Sequence[ClientKey], *, client_id: str) -> list[str]:
+    """Return the rules that a client's keys break; a client without any is public."""
+    if not keys:
+        return []
+    kids = [item.kid for item in keys]
+    rules = {
+        "a localhost development client is always public": client_id.startswith(
+            "http://"
+        ),
+        "exactly one has use='sign'": sum(item.use == "sign" for item in keys) != 1,
+        "two keys have the same kid": len(set(kids)) != len(kids),
+    }
+    return [f"client_keys: {rule}" for rule, is_broken in rules.items() if is_broken]
+
+
+def _check_presentation(config: OAuthConfig) -> Iterator[str]:
+    for name in ("client_uri", "logo_uri", "tos_uri", "policy_uri"):
+        value = getattr(config, name)
+        if value is not None and not (
+            _split(value).scheme == "https" and _split(value).hostname
+        ):
+            yield f"{name}: it is an https URL"
+    # The reference server wants the origin and a parent path of the client id.
+    home = (config.client_uri or config.client_id).removesuffix("/")
+    if not (config.is_loopback or f"{config.client_id}/".startswith(f"{home}/")):
+        yield "client_uri: it is public_url, or a parent of it on the same host"
+
+
+def _check_paths(config: OAuthConfig) -> Iterator[str]:
+    for name, path in zip(_path_options(), config.route_paths, strict=True):
+        if not _PATH.fullmatch(path):
+            yield f"{name}: a path such as /oauth/login, no slash at its end"
+    if len(set(config.route_paths)) != len(config.route_paths):
+        yield "paths: two routes have the same path"
+    if not _HERE.fullmatch(config.return_to):
+        yield "return_to: it is a path on this site"

@@ -1,0 +1,1 @@
+"""Keys and sealing: the only users of cryptography, joserfc and itsdangerous."""

@@ -1,0 +1,80 @@
+"""FastAPI: dependencies for who is there.
+
+@app.get("/me")
+async def me(did: Annotated[str, Depends(current_user)]): ...
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import Depends, HTTPException
+from starlette.requests import HTTPConnection
+
+from atproto_oauth_asgi.network.pds import PDSClient
+from atproto_oauth_asgi.web.auth import ATProtoAuth
+from atproto_oauth_asgi.web.auth import current_auth as _current_auth
+from atproto_oauth_asgi.web.headers import is_navigation
+
+_UNAUTHORIZED, _SEE_OTHER = 401, 303
+
+
+async def current_auth() -> ATProtoAuth:
+    """Return the ``ATProtoAuth`` of the request; it may be anonymous."""
+    return _current_auth()
+
+
+async def optional_user(
+    auth: Annotated[ATProtoAuth, Depends(current_auth)],
+) -> str | None:
+    """Return the DID of the person, None for nobody."""
+    return auth.did
+
+
+async def current_user(auth: Annotated[ATProtoAuth, Depends(current_auth)]) -> str:
+    """Return the DID of the person; nobody is answered 401.
+
+    For an API. A page that a person opens wants ``page_user``.
+    """
+    if auth.did is None:
+        raise HTTPException(
+            _UNAUTHORIZED, "log in first", headers={"WWW-Authenticate": "Cookie"}
+        )
+    return auth.did
+
+
+async def page_user(
+    connection: HTTPConnection,
+    auth: Annotated[ATProtoAuth, Depends(current_auth)],
+) -> str:
+    """Return the DID of the person; nobody is sent to log in, and then back here.
+
+    Only a browser that opens a page is sent; anything else is answered 401.
+    """
+    if auth.did is not None:
+        return auth.did
+    if not _is_page_navigation(connection):
+        return await current_user(auth)
+    login_url = auth.login_url(return_to=_own_path(connection))
+    raise HTTPException(_SEE_OTHER, "log in first", headers={"Location": login_url})
+
+
+async def pds_client(
+    auth: Annotated[ATProtoAuth, Depends(current_auth)],
+) -> PDSClient:
+    """Return a client that speaks to the person's PDS; nobody is answered 401."""
+    await current_user(auth)
+    return auth.client
+
+
+def _is_page_navigation(connection: HTTPConnection) -> bool:
+    if connection.scope["type"] != "http" or connection.scope["method"] != "GET":
+        return False
+    return is_navigation(connection.headers)
+
+
+def _own_path(connection: HTTPConnection) -> str:
+    query = connection.scope["query_string"].decode("latin-1")
+    path = quote(connection.scope["path"])
+    return f"{path}?{query}" if query else path

@@ -1,0 +1,153 @@
+"""The one line that an application adds. A request reads from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Unpack
+
+import anyio
+from starlette.requests import Request
+
+from atproto_oauth_asgi.config import OAuthConfig, OAuthOptions
+from atproto_oauth_asgi.exceptions import StoreError
+from atproto_oauth_asgi.web.answers import answer_failure
+from atproto_oauth_asgi.web.auth import ATProtoAuth, entered
+from atproto_oauth_asgi.web.headers import wants_fresh_tokens, with_private_headers
+from atproto_oauth_asgi.web.lifespan import run_lifespan
+from atproto_oauth_asgi.web.routes import Routes
+from atproto_oauth_asgi.web.site import Site
+from atproto_oauth_asgi.web.visit import Visit
+from atproto_oauth_asgi.web.visits import Visits
+
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+ASGIApp = Callable[[Any, Receive, Send], Awaitable[None]]
+
+_FOREGROUND_BUDGET_S = 5.0
+_TRY_AGAIN_LATER = 1013
+_RESPONSE_BEGINS = frozenset(
+    {"http.response.start", "websocket.accept", "websocket.http.response.start"}
+)
+
+
+class ATProtoOAuthMiddleware:
+    """Puts "log in with your AT Protocol account" into an ASGI application.
+
+    It answers the OAuth routes itself and sets ``scope["atproto"]``, an
+    ``ATProtoAuth``, for everything else.
+
+    Args:
+        app: the application.
+        config: an ``OAuthConfig``; or
+        options: the options of one.
+
+    Raises:
+        ConfigurationError: with every problem of the options.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        config: OAuthConfig | None = None,
+        **options: Unpack[OAuthOptions],
+    ) -> None:
+        self.app = app
+        self.config = config or OAuthConfig(**options)
+        self._site = Site(self.config)
+        self._visits = Visits(self._site)
+        self._routes = Routes(self._site, self._visits)
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] == "http":
+            await self._handle_http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._serve(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await run_lifespan(
+                self.app, scope, receive, send, on_shutdown=self._site.client.aclose
+            )
+        else:
+            await self.app(scope, receive, send)
+
+    async def _handle_http(self, scope: Any, receive: Receive, send: Send) -> None:
+        handlers = self._routes.find(scope)
+        if handlers is not None:
+            request = Request(scope, receive)
+            response = await self._routes.answer(request, handlers)
+            await response(scope, receive, send)
+            return
+        if self.config.is_loopback:
+            moved = self._routes.redirect_to_loopback(Request(scope, receive))
+            if moved is not None:
+                await moved(scope, receive, send)
+                return
+        await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Open the session, renew it if it is due, and let the application answer."""
+        try:
+            visit = await self._visits.open(scope)
+        except StoreError as error:
+            await self._refuse(error, scope, receive, send)
+            return
+        auth = scope[self.config.scope_key] = ATProtoAuth(visit)
+        with entered(auth):
+            if visit.opened is None and visit.reason is None:
+                await self.app(scope, receive, send)
+                return
+            send = _writing_back(visit, send)
+            if visit.is_due and wants_fresh_tokens(scope["headers"]):
+                await self._serve_renewing(visit, scope, receive, send)
+            else:
+                await self.app(scope, receive, send)
+
+    async def _refuse(
+        self, error: StoreError, scope: Any, receive: Receive, send: Send
+    ) -> None:
+        """Answer ourselves: to the application this person would be nobody."""
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": _TRY_AGAIN_LATER})
+            return
+        response = answer_failure(self._site, Request(scope, receive), error)
+        await response(scope, receive, send)
+
+    async def _serve_renewing(
+        self, visit: Visit, scope: Any, receive: Receive, send: Send
+    ) -> None:
+        """Renew first, but do not wait for long: the rest goes on beside the app."""
+        renewed = anyio.Event()
+        failure: Exception | None = None
+
+        async def renew() -> None:
+            await visit.refresh_ahead()
+            renewed.set()
+
+        try:
+            async with anyio.create_task_group() as beside:
+                beside.start_soon(renew)
+                with anyio.move_on_after(_FOREGROUND_BUDGET_S):
+                    await renewed.wait()
+                visit.stop_waiting()
+                await self.app(scope, receive, send)
+        except ExceptionGroup as group:
+            failure = group.exceptions[0]
+        if failure is not None:
+            # The application's own exception, as if nothing had run beside it.
+            raise failure
+
+
+def _writing_back(visit: Visit, send: Send) -> Send:
+    """Return a ``send`` that puts the session's cookies on the response's start."""
+
+    async def send_with_cookies(message: Any) -> None:
+        if message["type"] in _RESPONSE_BEGINS:
+            lines = await visit.begin_response()
+            headers = with_private_headers(message.get("headers", ()))
+            headers += [(b"set-cookie", line) for line in lines]
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return send_with_cookies

@@ -1,0 +1,1 @@
+"""All that opens a socket. Everything that leaves the process goes through here."""

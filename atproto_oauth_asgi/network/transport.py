@@ -1,0 +1,206 @@
+"""The one way out: a transport that decides which address it connects to.
+
+A URL is checked, its name resolved once, every address checked, and a checked
+address connected to. TLS then proves the name. Nothing in between asks again, so an
+answer that changes (DNS rebinding) changes nothing.
+"""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from importlib.metadata import version
+from itertools import count
+
+import anyio.to_thread
+import httpcore
+import httpx
+from anyio.lowlevel import RunVar
+
+from atproto_oauth_asgi.exceptions import (
+    Blocked,
+    ConfigurationError,
+    TimedOut,
+    TransportError,
+    Unreachable,
+)
+from atproto_oauth_asgi.network.backend import GuardedBackend
+from atproto_oauth_asgi.network_options import Network
+from atproto_oauth_asgi.protocol.urls import Url, check_url
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+_MAX_IDLE_CONNECTIONS = 50
+_IDLE_S = 30.0
+# Sent anew from the checked URL, or never: nothing here has use for cookies.
+_REPLACED_HEADERS = frozenset({b"host", b"cookie", b"proxy-authorization"})
+
+_instances = count()
+
+
+class GuardedTransport(httpx.AsyncBaseTransport):
+    """Sends requests to public hosts over https, and to none other.
+
+    It knows no proxy, no cookie, no redirect and no environment variable. It opens
+    on first use, and holds a pool of connections per event loop.
+
+    Raises:
+        ConfigurationError: the network's options cannot be honoured.
+    """
+
+    def __init__(self, network: Network) -> None:
+        if network.unsafe_proxy_url is not None:
+            message = "unsafe_proxy_url: proxies are not supported yet"
+            raise ConfigurationError(message)
+        _check_context(network.ssl_context)
+        self._ssl_context = network.ssl_context
+        self._policy = network.url_policy
+        self._timeout_s = network.timeout_s
+        self._user_agent = (network.user_agent or _user_agent()).encode("latin-1")
+        self._backend = GuardedBackend(network)
+        self._pools: RunVar[httpcore.AsyncConnectionPool | None] = RunVar(
+            f"atproto_oauth_asgi.pool.{next(_instances)}", None
+        )
+
+    @override
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request.
+
+        Raises:
+            Blocked: the URL, or an address of its host, is not one we connect to.
+            TimedOut: one of the timeouts in ``request.extensions`` ran out.
+            Unreachable: no connection could be made, or it broke.
+        """
+        url = check_url(str(request.url), self._policy, what="URL")
+        pool = await self._pool()
+        with _our_errors(url.host):
+            response = await pool.handle_async_request(self._prepare(request, url))
+        extensions = ("http_version", "reason_phrase")
+        return httpx.Response(
+            status_code=response.status,
+            headers=response.headers,
+            stream=_Body(response, url.host),
+            extensions={name: response.extensions[name] for name in extensions},
+        )
+
+    @override
+    async def aclose(self) -> None:
+        """Close the connections of this event loop; a later request opens new ones."""
+        pool = self._pools.get()
+        self._pools.set(None)
+        if pool is not None:
+            await pool.aclose()
+
+    def _prepare(self, request: httpx.Request, url: Url) -> httpcore.Request:
+        limits = ("connect", "read", "write", "pool")
+        timeout = dict.fromkeys(limits, self._timeout_s)
+        return httpcore.Request(
+            method=request.method,
+            url=httpcore.URL(
+                scheme=url.scheme,
+                host=url.host.strip("[]"),
+                port=url.port,
+                target=url.target,
+            ),
+            headers=self._headers(request, url),
+            content=request.stream,
+            # No other extension: some of them lead elsewhere (sni_hostname, target).
+            extensions={"timeout": request.extensions.get("timeout", timeout)},
+        )
+
+    def _headers(self, request: httpx.Request, url: Url) -> list[tuple[bytes, bytes]]:
+        kept = [
+            (name, value)
+            for name, value in request.headers.raw
+            if name.lower() not in _REPLACED_HEADERS
+        ]
+        # httpx's own clients always send one.
+        named = request.headers.get("user-agent", "python-httpx/")
+        if named.startswith("python-httpx/"):
+            kept = [item for item in kept if item[0].lower() != b"user-agent"]
+            kept.append((b"User-Agent", self._user_agent))
+        return [(b"Host", url.authority.encode("ascii")), *kept]
+
+    async def _pool(self) -> httpcore.AsyncConnectionPool:
+        context = self._ssl_context
+        if context is None and self._pools.get() is None:
+            # Reading the certificates takes some ten milliseconds.
+            context = await anyio.to_thread.run_sync(_default_context)
+        pool = self._pools.get()
+        if pool is None:
+            pool = httpcore.AsyncConnectionPool(
+                ssl_context=context,
+                network_backend=self._backend,
+                max_connections=None,
+                max_keepalive_connections=_MAX_IDLE_CONNECTIONS,
+                keepalive_expiry=_IDLE_S,
+            )
+            self._pools.set(pool)
+        return pool
+
+
+class _Body(httpx.AsyncByteStream):
+    """The bytes of an answer, with our errors."""
+
+    def __init__(self, response: httpcore.Response, host: str) -> None:
+        self._response = response
+        self._host = host
+        self._parts = self._read()
+        self._is_begun = False
+
+    @override
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._parts
+
+    @override
+    async def aclose(self) -> None:
+        with _our_errors(self._host):
+            await self._response.aclose()
+        # If something was left, the connection is closed now. Reading on ends the
+        # generators below at once; trio complains of those that are left hanging.
+        if self._is_begun:
+            with suppress(TransportError):
+                async for _ in self._parts:
+                    pass
+
+    async def _read(self) -> AsyncIterator[bytes]:
+        self._is_begun = True
+        with _our_errors(self._host):
+            async for part in self._response.aiter_stream():
+                yield part
+
+
+@contextmanager
+def _our_errors(host: str) -> Iterator[None]:
+    try:
+        yield
+    except httpcore.TimeoutException as error:
+        raise TimedOut(f"{host} took too long to answer") from error
+    except httpcore.LocalProtocolError as error:
+        message = "the request cannot be sent as it is"
+        raise Blocked(message) from error
+    except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+        raise Unreachable(f"{host} could not be reached") from error
+
+
+@cache
+def _default_context() -> ssl.SSLContext:
+    return httpx.create_ssl_context(trust_env=False)
+
+
+def _check_context(context: ssl.SSLContext | None) -> None:
+    if context is not None and not (
+        context.check_hostname and context.verify_mode is ssl.CERT_REQUIRED
+    ):
+        message = "ssl_context: it must check certificates and host names"
+        raise ConfigurationError(message)
+
+
+def _user_agent() -> str:
+    return f"atproto-oauth-asgi/{version('atproto-oauth-asgi')}"

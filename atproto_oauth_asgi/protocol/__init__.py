@@ -1,0 +1,1 @@
+"""The protocol without I/O, clock or randomness: values in, values out."""

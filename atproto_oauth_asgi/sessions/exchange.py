@@ -1,0 +1,102 @@
+"""The end of a login: a code for a session, if the account is the right one."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from atproto_oauth_asgi.dpop import ProofSigner
+from atproto_oauth_asgi.exceptions import SubjectMismatch
+from atproto_oauth_asgi.models import OAuthSession, OAuthState, TokenResponse
+from atproto_oauth_asgi.network.account import AccountLocator
+from atproto_oauth_asgi.network.auth_server import AuthServerClient, SessionKeys
+from atproto_oauth_asgi.network.beside import Outcome, run_beside
+from atproto_oauth_asgi.protocol.did_document import DidDocument
+from atproto_oauth_asgi.protocol.identifiers import Did
+from atproto_oauth_asgi.protocol.token import build_code_form
+from atproto_oauth_asgi.sessions.pending import read_extra
+from atproto_oauth_asgi.sessions.tokens import expiry, to_revoke
+
+
+class CodeExchange:
+    """Redeems codes, and looks the account up anew at the same time."""
+
+    def __init__(
+        self,
+        accounts: AccountLocator,
+        server: AuthServerClient,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._accounts = accounts
+        self._server = server
+        self._clock = clock
+
+    async def redeem(self, pending: OAuthState, *, code: str) -> OAuthSession:
+        """Return the session that a code stands for; the code is sent once.
+
+        Raises:
+            SubjectMismatch: another account signed in.
+            AccountMoved: the account lives behind another server now.
+            OAuthTokenError, IdentityError, DiscoveryError, TransportError: a step
+                failed. Tokens that were given by then have been revoked.
+
+        Spec: RFC 6749 section 4.1.3, atproto OAuth "Identity Authentication".
+        """
+        began_at = self._clock()
+        tokens, document = await self._redeem_and_verify(pending, code)
+        is_still_named = document.claimed_handle == pending.handle
+        return OAuthSession(
+            did=tokens.sub,
+            handle=pending.handle if is_still_named else None,
+            pds_url=document.pds_url,
+            authserver_iss=pending.authserver_iss,
+            access_token=tokens.access_token,
+            refresh_token=tokens.refresh_token,
+            dpop_private_key=pending.dpop_private_key,
+            scope=tokens.scope,
+            expires_at=expiry(tokens, began_at),
+            created_at=datetime.fromtimestamp(self._clock(), UTC),
+            session_id=secrets.token_urlsafe(32),
+            kid=read_extra(pending).kid,
+            verified_at=datetime.fromtimestamp(began_at, UTC),
+        )
+
+    async def _redeem_and_verify(
+        self, pending: OAuthState, code: str
+    ) -> tuple[TokenResponse, DidDocument]:
+        server = await self._accounts.server(pending.authserver_iss)
+        kid = read_extra(pending).kid
+        keys = SessionKeys(ProofSigner(pending.dpop_private_key), kid)
+        form = build_code_form(
+            code=code,
+            redirect_uri=pending.redirect_uri,
+            code_verifier=pending.pkce_verifier,
+        )
+        tokens, verified = await run_beside(
+            lambda: self._server.redeem(server, form, keys, nonce_required=True),
+            lambda: self._verify(pending),
+        )
+        try:
+            return tokens, _check_account(tokens, verified, pending)
+        except Exception:
+            await self._server.revoke_quietly(server, to_revoke(tokens), keys)
+            raise
+
+    async def _verify(self, pending: OAuthState) -> DidDocument:
+        return await self._accounts.verify(
+            Did(pending.did or ""),
+            pds_url=pending.pds_url or "",
+            issuer=pending.authserver_iss,
+        )
+
+
+def _check_account(
+    tokens: TokenResponse, verified: Outcome[DidDocument], pending: OAuthState
+) -> DidDocument:
+    """Return the account's document, if it is the account that was asked for."""
+    if tokens.sub != pending.did:
+        message = "another account signed in than the one that was asked for"
+        raise SubjectMismatch(message)
+    return verified.unwrap()

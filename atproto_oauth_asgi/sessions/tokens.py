@@ -1,0 +1,241 @@
+"""The tokens of a session at its server: checked, renewed, ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+import anyio
+
+from atproto_oauth_asgi.dpop import ProofSigner
+from atproto_oauth_asgi.exceptions import (
+    DiscoveryError,
+    IdentityError,
+    OAuthError,
+    OAuthTokenError,
+    RefreshUnavailable,
+    SessionExpired,
+    SessionRevoked,
+    TransportError,
+)
+from atproto_oauth_asgi.models import AuthServerMetadata, OAuthSession, TokenResponse
+from atproto_oauth_asgi.network.account import AccountLocator
+from atproto_oauth_asgi.network.auth_server import (
+    UNUSABLE_TOKENS,
+    AuthServerClient,
+    SessionKeys,
+)
+from atproto_oauth_asgi.network.beside import run_shielded
+from atproto_oauth_asgi.protocol.identifiers import Did
+from atproto_oauth_asgi.protocol.token import build_refresh_form
+from atproto_oauth_asgi.sessions.keeper import SessionKeeper
+
+_log = logging.getLogger("atproto_oauth_asgi")
+_VERIFIED_FOR_S = 24 * 3600.0
+
+
+class TokenRenewal:
+    """Renews and revokes; every call is one conversation, none is repeated here."""
+
+    def __init__(
+        self,
+        accounts: AccountLocator,
+        server: AuthServerClient,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._accounts = accounts
+        self._server = server
+        self._clock = clock
+
+    async def renew(self, session: OAuthSession) -> OAuthSession:
+        """Trade the refresh token; return the session with its new tokens.
+
+        Raises:
+            SessionExpired: there is no refresh token.
+            SessionRevoked: the server ended the session.
+            AccountMoved: the account lives behind another server now.
+            ClientKeyRetired: the session's client key is gone.
+            RefreshUnavailable: nothing definite was learnt; the session lives.
+
+        Spec: RFC 6749 section 6, atproto OAuth "Tokens and Session Lifetime".
+        """
+        if session.refresh_token is None:
+            raise SessionExpired("the session has no refresh token")
+        try:
+            return await self._renew(session, session.refresh_token)
+        except (DiscoveryError, IdentityError, TransportError) as error:
+            message = f"the tokens could not be renewed now ({error.code})"
+            raise RefreshUnavailable(message) from error
+
+    async def revoke(self, session: OAuthSession) -> None:
+        """End the session at its server.
+
+        The refresh token is sent where there is one: revoking a rotated access
+        token ends nothing.
+
+        Raises:
+            AuthorizationServerError: the server refused.
+            DiscoveryError, TransportError: it could not be asked.
+        """
+        server = await self._accounts.server(session.authserver_iss)
+        hint = "access_token" if session.refresh_token is None else "refresh_token"
+        await self._server.revoke(
+            server,
+            session.refresh_token or session.access_token,
+            _keys_of(session),
+            hint=hint,
+        )
+
+    async def _renew(self, session: OAuthSession, refresh_token: str) -> OAuthSession:
+        self._server.check_key(session.kid)
+        verified = await self._verify(session)
+        server = await self._accounts.server(session.authserver_iss)
+        began_at = self._clock()
+        try:
+            tokens = await self._server.redeem(
+                server,
+                build_refresh_form(refresh_token),
+                _keys_of(session),
+                nonce_required=False,
+            )
+        except OAuthTokenError as error:
+            raise _judge(error) from error
+        await self._check_same_account(session, tokens, server)
+        return verified.replace(
+            access_token=tokens.access_token,
+            refresh_token=tokens.refresh_token or refresh_token,
+            scope=_no_wider(tokens.scope, session.scope),
+            expires_at=expiry(tokens, began_at),
+        )
+
+    async def _verify(self, session: OAuthSession) -> OAuthSession:
+        """Return the session with the account's PDS, if its server is still the same.
+
+        Unreachable is not contradicted: somebody else's outage must not end a
+        session, so the last answer counts for a day.
+        """
+        asked_at = self._clock()
+        try:
+            document = await self._accounts.verify(
+                Did(session.did),
+                pds_url=session.pds_url,
+                issuer=session.authserver_iss,
+            )
+        except TransportError as error:
+            if not _was_verified_lately(session, now=asked_at):
+                raise
+            _log.info("identity not checked: did=%s code=%s", session.did, error.code)
+            return session
+        verified_at = datetime.fromtimestamp(asked_at, UTC)
+        return session.replace(pds_url=document.pds_url, verified_at=verified_at)
+
+    async def _check_same_account(
+        self, session: OAuthSession, tokens: TokenResponse, server: AuthServerMetadata
+    ) -> None:
+        if tokens.sub == session.did:
+            return
+        await self._server.revoke_quietly(
+            server,
+            to_revoke(tokens),
+            _keys_of(session),
+        )
+        raise SessionRevoked("the server gave tokens of another account")
+
+
+def _was_verified_lately(session: OAuthSession, *, now: float) -> bool:
+    if session.verified_at is None:
+        return False
+    return now - session.verified_at.timestamp() < _VERIFIED_FOR_S
+
+
+def _keys_of(session: OAuthSession) -> SessionKeys:
+    return SessionKeys(ProofSigner(session.dpop_private_key), session.kid)
+
+
+def to_revoke(tokens: TokenResponse) -> list[tuple[str, str]]:
+    """Return what to revoke to undo a token answer, as (hint, token)."""
+    if tokens.refresh_token is not None:
+        return [("refresh_token", tokens.refresh_token)]
+    return [("access_token", tokens.access_token)]
+
+
+def expiry(tokens: TokenResponse, began_at: float) -> datetime | None:
+    """Return when the tokens end, counted from before they were asked for."""
+    if tokens.expires_in is None:
+        return None
+    return datetime.fromtimestamp(began_at, UTC) + timedelta(seconds=tokens.expires_in)
+
+
+def _judge(error: OAuthTokenError) -> OAuthError:
+    """Tell the answers that end a session from those that end nothing."""
+    if error.error == "invalid_grant":
+        return SessionRevoked("the server ended the session")
+    if error.error == UNUSABLE_TOKENS:
+        return SessionRevoked("the server gave tokens that must not be used")
+    return RefreshUnavailable(f"the server did not renew the tokens ({error.error})")
+
+
+def _no_wider(scope: str, granted: str) -> str:
+    """Return the scope, without what was never granted."""
+    allowed = set(granted.split(" "))
+    return " ".join(value for value in scope.split(" ") if value in allowed)
+
+
+class OwnTokens:
+    """The tokens of a ``pds_client``: renewed once they are refused."""
+
+    def __init__(
+        self,
+        session: OAuthSession,
+        *,
+        refresh: Callable[[OAuthSession], Awaitable[OAuthSession]],
+        keeper: SessionKeeper,
+        clock: Callable[[], float],
+    ) -> None:
+        self._clock = clock
+        self._session = session
+        self._refresh = refresh
+        self._keeper = keeper
+        self._is_kept = True
+        self._lock = anyio.Lock()
+
+    async def current(self) -> OAuthSession:
+        """Return the newest session, kept, and renewed if its access token has ended.
+
+        Raises:
+            RefreshUnavailable, SessionError: as ``renew``.
+        """
+        if not self._is_kept:
+            await run_shielded(self._keep)
+        expires_at = self._session.expires_at
+        if expires_at is not None and self._clock() >= expires_at.timestamp():
+            return await self.renew(self._session)
+        return self._session
+
+    async def renew(self, stale: OAuthSession) -> OAuthSession:
+        """Return a renewed session, after the application has been told of it.
+
+        Raises:
+            RefreshUnavailable: nobody would keep the new tokens.
+            SessionError: as ``OAuthClient.refresh_session``.
+        """
+        async with self._lock:
+            if self._session is not stale:
+                return self._session
+            if not self._keeper.keeps_anything:
+                message = "the tokens have ended; pass on_session_updated to renew them"
+                raise RefreshUnavailable(message)
+            await run_shielded(lambda: self._renew(stale))
+            return self._session
+
+    async def _renew(self, stale: OAuthSession) -> None:
+        # A used token must never be sent again, whatever becomes of the rest.
+        self._session = await self._refresh(stale)
+        self._is_kept = False
+        await self._keep()
+
+    async def _keep(self) -> None:
+        await self._keeper.update(self._session)
+        self._is_kept = True

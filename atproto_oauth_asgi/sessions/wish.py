@@ -1,0 +1,133 @@
+"""What one login is asked to be, checked before anything is sent."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+from atproto_oauth_asgi.exceptions import ConfigurationError, InvalidIdentifier
+from atproto_oauth_asgi.protocol.identifiers import (
+    Did,
+    Handle,
+    HostUrl,
+    normalize_identifier,
+)
+from atproto_oauth_asgi.protocol.urls import UrlPolicy
+
+_PROMPTS = ("none", "login", "consent", "select_account", "create")
+_LOOPBACK_PORT = re.compile(
+    r"\A(http://(?:127\.0\.0\.1|\[::1\])):[0-9]{1,5}(?=[/?]|\Z)"
+)
+
+
+class LoginOptions(TypedDict, total=False):
+    """What may be chosen for one login.
+
+    Keys:
+        scope: less than the client's scope; must hold ``atproto``.
+        prompt: ``none``, ``login``, ``consent``, ``select_account`` or ``create``
+            (OpenID Connect Core section 3.1.2.1).
+        redirect_uri: one of the registered ones.
+        app_state: comes back on the session, or on the error.
+        ui_locales: languages for the server's pages.
+        display: how the server should show them.
+    """
+
+    scope: str | None
+    prompt: str | None
+    redirect_uri: str | None
+    app_state: str | None
+    ui_locales: str | None
+    display: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginWish:
+    """The same, checked; ``parameters`` go into the authorization request."""
+
+    scope: str
+    redirect_uri: str
+    app_state: str | None = field(repr=False)
+    binding: str = field(repr=False)
+    kid: str | None
+    parameters: Mapping[str, str]
+
+
+def check_identifier(text: str, *, policy: UrlPolicy) -> Handle | Did:
+    """Return the handle or DID that somebody typed to log in with.
+
+    Raises:
+        InvalidIdentifier: it is neither.
+    """
+    name = normalize_identifier(text, policy=policy)
+    if isinstance(name, HostUrl):
+        raise InvalidIdentifier("a handle or a DID is needed, not a server")
+    return name
+
+
+def check_wish(
+    options: LoginOptions,
+    *,
+    login_hint: str,
+    scope: str,
+    redirect_uris: Sequence[str],
+    kid: str | None,
+) -> LoginWish:
+    """Return the wish; ``scope`` and ``redirect_uris`` are what the client may use.
+
+    Raises:
+        ConfigurationError: an option is not one that this client may use.
+    """
+    # Applications pass on what people send them, whatever the types say.
+    if unknown := options.keys() - LoginOptions.__annotations__.keys():
+        raise ConfigurationError(f"{min(unknown)}: not an option of a login")
+    parameters = {
+        "login_hint": login_hint,
+        "prompt": _check_prompt(options.get("prompt")),
+        "ui_locales": options.get("ui_locales"),
+        "display": options.get("display"),
+    }
+    return LoginWish(
+        scope=_check_scope(options.get("scope") or scope, allowed=scope),
+        redirect_uri=_check_redirect_uri(options.get("redirect_uri"), redirect_uris),
+        app_state=options.get("app_state"),
+        binding=secrets.token_urlsafe(32),
+        kid=kid,
+        parameters={k: v for k, v in parameters.items() if v is not None},
+    )
+
+
+def _check_prompt(prompt: str | None) -> str | None:
+    if prompt is not None and prompt not in _PROMPTS:
+        raise ConfigurationError(f"prompt: one of {', '.join(_PROMPTS)}")
+    return prompt
+
+
+def _check_scope(scope: str, *, allowed: str) -> str:
+    values = scope.split(" ")
+    wanted = set(values)
+    if len(wanted) != len(values) or not (
+        {"atproto"} <= wanted <= set(allowed.split(" "))
+    ):
+        message = "scope: it must hold 'atproto' and nothing twice or undeclared"
+        raise ConfigurationError(message)
+    return scope
+
+
+def _check_redirect_uri(redirect_uri: str | None, registered: Sequence[str]) -> str:
+    if redirect_uri is None:
+        return registered[0]
+    if {redirect_uri, _without_loopback_port(redirect_uri)}.isdisjoint(registered):
+        raise ConfigurationError("redirect_uri: it is not a registered one")
+    return redirect_uri
+
+
+def _without_loopback_port(uri: str) -> str:
+    """Return the URI as it is registered: a loopback one without port matches any.
+
+    Spec: RFC 8252 section 7.3.
+    """
+    return _LOOPBACK_PORT.sub(r"\1", uri)

@@ -1,0 +1,1 @@
+"""What a browser sees: routes, pages, and the value in the scope."""

@@ -1,0 +1,90 @@
+"""How our routes answer: pages for people, JSON for programs, the same facts."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterable
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from atproto_oauth_asgi.exceptions import Blocked, OAuthError, Unreachable
+from atproto_oauth_asgi.web.pages import ReferrerPolicy, error_page
+from atproto_oauth_asgi.web.problems import problem_response, wants_json
+from atproto_oauth_asgi.web.site import Site
+
+_log = logging.getLogger("atproto_oauth_asgi")
+
+_PRIVATE = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def answer_failure(
+    site: Site,
+    request: Request,
+    problem: OAuthError | str,
+    *,
+    retry_url: str | None = None,
+    referrer_policy: ReferrerPolicy = "same-origin",
+) -> Response:
+    """Return the page, or the problem document, that tells what went wrong."""
+    incident_id = log_failure(problem)
+    problem = as_told(problem)
+    if wants_json(request.headers):
+        return problem_response(
+            problem, incident_id=incident_id, client_name=site.config.client_name
+        )
+    return error_page(
+        problem,
+        retry_url=retry_url,
+        home_url=site.config.return_to,
+        incident_id=incident_id,
+        client_name=site.config.client_name,
+        referrer_policy=referrer_policy,
+    )
+
+
+def as_told(problem: OAuthError | str) -> OAuthError | str:
+    """Return what strangers are told of a problem.
+
+    Nobody learns from an answer what stands in the network of this server.
+    """
+    if isinstance(problem, Blocked):
+        return Unreachable("the host could not be reached")
+    return problem
+
+
+def log_failure(problem: OAuthError | str) -> str:
+    """Log what happened, without any secret, and return what finds it in the log."""
+    incident_id = secrets.token_hex(4)
+    if isinstance(problem, OAuthError):
+        _log.warning(
+            "request failed: code=%s incident=%s: %s",
+            problem.code,
+            incident_id,
+            problem,
+        )
+    else:
+        _log.warning("request failed: code=%s incident=%s", problem, incident_id)
+    return incident_id
+
+
+def go_to(location: str) -> Response:
+    """Return a redirect after a POST or a callback; it keeps nothing anywhere."""
+    return Response(status_code=303, headers={**_PRIVATE, "Location": location})
+
+
+def json_answer(members: dict[str, str]) -> Response:
+    """Return JSON that is for this browser alone."""
+    return JSONResponse(members, headers=_PRIVATE)
+
+
+def add_cookies(response: Response, lines: Iterable[bytes]) -> Response:
+    """Append ``Set-Cookie`` lines, each as a field of its own."""
+    for line in lines:
+        response.raw_headers.append((b"set-cookie", line))
+    return response

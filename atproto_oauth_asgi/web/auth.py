@@ -1,0 +1,141 @@
+"""What an application finds in its scope: who is there, and their PDS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NoReturn
+
+from typing_extensions import override
+
+from atproto_oauth_asgi.exceptions import ConfigurationError, NotAuthenticatedError
+from atproto_oauth_asgi.models import OAuthSession
+from atproto_oauth_asgi.network.pds import PDSClient
+from atproto_oauth_asgi.web.visit import Visit
+
+_current: ContextVar[ATProtoAuth] = ContextVar("atproto_oauth_asgi.auth")
+
+
+class ATProtoAuth:
+    """Who makes this request. Always there; anonymous until somebody logs in."""
+
+    __slots__ = ("_client", "_visit")
+
+    def __init__(self, visit: Visit) -> None:
+        self._visit = visit
+        self._client: PDSClient | None = None
+
+    @override
+    def __repr__(self) -> str:
+        """Show the DID and nothing that must stay here."""
+        return f"<ATProtoAuth {self.did or 'anonymous'}>"
+
+    @override
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled: it belongs to one request."""
+        message = "ATProtoAuth belongs to one request and cannot be pickled"
+        raise TypeError(message)
+
+    @property
+    def did(self) -> str | None:
+        """The DID of the person, None for nobody. Use this to know people by."""
+        session = self._visit.session
+        return session.did if session else None
+
+    @property
+    def handle(self) -> str | None:
+        """The handle, for display; None if it was not verified."""
+        session = self._visit.session
+        return session.handle if session else None
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether somebody is logged in."""
+        return self._visit.session is not None
+
+    @property
+    def reason(self) -> str | None:
+        """Why the session that was here is gone.
+
+        One of ``expired``, ``revoked``, ``moved``, ``key_retired``; None where there
+        was no session or it is still there.
+        """
+        return self._visit.reason
+
+    @property
+    def session(self) -> OAuthSession:
+        """The session, tokens included.
+
+        Raises:
+            NotAuthenticatedError: nobody is logged in.
+        """
+        session = self._visit.session
+        if session is None:
+            raise NotAuthenticatedError("nobody is logged in")
+        return session
+
+    @property
+    def client(self) -> PDSClient:
+        """A client that speaks to the person's PDS, as them; made on first use.
+
+        Raises:
+            NotAuthenticatedError: nobody is logged in.
+        """
+        if self._client is None or self._client.is_closed:
+            self._client = self._visit.site.client.pds_client(
+                self.session, tokens=self._visit
+            )
+        return self._client
+
+    def require(self) -> str:
+        """Return the DID.
+
+        Raises:
+            NotAuthenticatedError: nobody is logged in.
+        """
+        return self.session.did
+
+    def login_url(
+        self,
+        *,
+        return_to: str | None = None,
+        scope: str | None = None,
+        identifier: str | None = None,
+    ) -> str:
+        """Return the path of the login page, with what it should hold."""
+        return self._visit.site.login_path(
+            {"return_to": return_to, "scope": scope, "identifier": identifier}
+        )
+
+    async def logout(self) -> None:
+        """End the session: in this browser, and at the authorization server.
+
+        Raises:
+            RefreshUnavailable: the response has begun.
+            StoreError: the store does not answer.
+        """
+        await self._visit.end()
+
+
+def current_auth() -> ATProtoAuth:
+    """Return who makes the request that is being handled, in any framework.
+
+    Raises:
+        ConfigurationError: no request passes through ATProtoOAuthMiddleware here.
+    """
+    try:
+        return _current.get()
+    except LookupError as error:
+        message = "no request passes through ATProtoOAuthMiddleware here"
+        raise ConfigurationError(message) from error
+
+
+@contextmanager
+def entered(auth: ATProtoAuth) -> Iterator[None]:
+    """Make somebody the one whom ``current_auth`` gives."""
+    token = _current.set(auth)
+    try:
+        yield
+    finally:
+        _current.reset(token)

@@ -1,0 +1,212 @@
+"""``/oauth/login`` and ``/oauth/callback``: a login, from the form to the session."""
+
+from __future__ import annotations
+
+import logging
+from urllib.parse import urlsplit
+
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import Response
+
+from atproto_oauth_asgi.exceptions import (
+    ConfigurationError,
+    CookieTooLarge,
+    OAuthError,
+    OAuthStateError,
+    StoreError,
+)
+from atproto_oauth_asgi.models import OAuthSession, OAuthState
+from atproto_oauth_asgi.network.beside import run_shielded
+from atproto_oauth_asgi.protocol.callback import CallbackAnswer, parse_callback
+from atproto_oauth_asgi.sessions.cookies import parse_cookie_header, split_value
+from atproto_oauth_asgi.sessions.pending import UNKNOWN_LOGIN
+from atproto_oauth_asgi.web.answers import (
+    add_cookies,
+    answer_failure,
+    as_told,
+    go_to,
+    json_answer,
+    log_failure,
+)
+from atproto_oauth_asgi.web.flows import FlowOutcome, LoginFlows
+from atproto_oauth_asgi.web.forms import BadForm, parse_query, read_form, unique
+from atproto_oauth_asgi.web.pages import handover_page, login_page
+from atproto_oauth_asgi.web.problems import wants_json
+from atproto_oauth_asgi.web.return_to import safe_return_to
+from atproto_oauth_asgi.web.site import Site, host_of, port_of
+from atproto_oauth_asgi.web.visits import Visits
+
+_log = logging.getLogger("atproto_oauth_asgi")
+
+_LONGEST_PORT = 65535
+
+
+class LoginRoutes:
+    """The two ends of a login."""
+
+    def __init__(self, site: Site, visits: Visits) -> None:
+        self._site = site
+        self._visits = visits
+        self._flows = LoginFlows(site)
+
+    async def show_form(self, request: Request) -> Response:
+        """Answer ``GET /oauth/login``: a form, which starts nothing by itself."""
+        try:
+            given = unique(parse_query(request.scope["query_string"]))
+        except BadForm as error:
+            return answer_failure(self._site, request, error)
+        return self._form(given)
+
+    async def start(self, request: Request) -> Response:
+        """Answer ``POST /oauth/login``: begin the login, hand the browser over."""
+        fields: dict[str, str] = {}
+        try:
+            fields = await read_form(request)
+            (auth_url, _), pending = await self._site.client.begin_login(
+                fields.get("identifier", ""),
+                scope=fields.get("scope") or self._site.config.login_scope,
+                prompt=fields.get("prompt") or None,
+                redirect_uri=self._site.redirect_uri(host_of(request.headers)),
+                app_state=self._return_to(fields.get("return_to")),
+            )
+            lines = self._keep_pending(request, pending)
+        except (BadForm, ConfigurationError) as error:
+            # What can be wrong with the options of a login is what the form holds.
+            return answer_failure(self._site, request, BadForm.of(error))
+        except OAuthError as error:
+            return self._refuse_start(request, error, fields)
+        _log.info("login begun: did=%s issuer=%s", pending.did, pending.authserver_iss)
+        return add_cookies(_hand_over(request, auth_url), lines)
+
+    async def finish(self, request: Request) -> Response:
+        """Answer ``GET /oauth/callback``: end the login that this browser began.
+
+        The cookie is checked before anything is taken or sent. A second hit within
+        a minute, by a reload or a double delivery, waits for the first one and gets
+        the same answer.
+        """
+        try:
+            answer = parse_callback(parse_query(request.scope["query_string"]))
+            pending = self._open_pending(request, answer.state)
+            async with self._flows.lock(answer.state):
+                outcome = await self._flows.outcome(answer.state)
+                if outcome is None:
+                    # A browser that goes away finds its session when it comes back.
+                    outcome = await run_shielded(
+                        lambda: self._complete(pending, answer)
+                    )
+            return await self._conclude(request, answer.state, outcome)
+        except OAuthError as error:
+            return self._refuse_finish(request, error)
+
+    async def _complete(
+        self, pending: OAuthState, answer: CallbackAnswer
+    ) -> FlowOutcome:
+        outcome = None
+        try:
+            session = await self._site.client.complete_login(pending, answer)
+            outcome = await self._seal(session)
+        finally:
+            await self._keep_outcome(answer.state, outcome)
+        _log.info("logged in: did=%s issuer=%s", session.did, session.authserver_iss)
+        return outcome
+
+    async def _keep_outcome(self, state: str, outcome: FlowOutcome | None) -> None:
+        try:
+            await self._flows.keep_outcome(state, outcome)
+        except StoreError:
+            opened = outcome and self._site.sessions.open(outcome.cookie)
+            if opened:
+                await self._site.coordinator.revoke_quietly(opened.session)
+            raise
+
+    async def _seal(self, session: OAuthSession) -> FlowOutcome:
+        opened = self._site.sessions.seal(session)
+        try:
+            split_value(self._site.session_cookie(_LONGEST_PORT), opened.value)
+        except CookieTooLarge:
+            await self._site.coordinator.revoke_quietly(session)
+            raise
+        location = self._return_to(session.app_state)
+        return FlowOutcome(location=location, cookie=opened.value)
+
+    async def _conclude(
+        self, request: Request, state: str, outcome: FlowOutcome
+    ) -> Response:
+        """Put the session into the browser; another one that was there is ended."""
+        opened = self._site.sessions.open(outcome.cookie)
+        if opened is None:
+            raise OAuthStateError(UNKNOWN_LOGIN)
+        await self._site.coordinator.check_alive(opened.session)
+        response = go_to(outcome.location)
+        add_cookies(response, self._clear_pending(request, state))
+        before = await self._visits.open(request.scope)
+        if before.opened is not None:
+            if before.opened.session.session_id == opened.session.session_id:
+                # A second hit, of a browser that has the session, maybe a newer form.
+                return response
+            response.background = BackgroundTask(
+                self._site.coordinator.end, before.opened
+            )
+        return add_cookies(response, before.write_lines(opened))
+
+    def _refuse_start(
+        self, request: Request, error: OAuthError, fields: dict[str, str]
+    ) -> Response:
+        if wants_json(request.headers):
+            return answer_failure(self._site, request, error)
+        log_failure(error)
+        return self._form(fields, problem=as_told(error))
+
+    def _refuse_finish(self, request: Request, error: OAuthError) -> Response:
+        return answer_failure(
+            self._site,
+            request,
+            error,
+            retry_url=self._site.login_path({}),
+            referrer_policy="no-referrer",
+        )
+
+    def _form(
+        self, fields: dict[str, str], *, problem: OAuthError | str | None = None
+    ) -> Response:
+        return login_page(
+            action=self._site.path(self._site.config.login_path),
+            client_name=self._site.config.client_name,
+            identifier=fields.get("identifier", ""),
+            return_to=self._return_to(fields.get("return_to")),
+            scope=fields.get("scope"),
+            prompt=fields.get("prompt"),
+            problem=problem,
+        )
+
+    def _return_to(self, text: str | None) -> str:
+        return safe_return_to(
+            text,
+            default=self._site.config.return_to,
+            own_paths=self._site.own_paths,
+        )
+
+    def _keep_pending(self, request: Request, pending: OAuthState) -> list[bytes]:
+        prefix, cookies = self._login_cookies(request)
+        return self._flows.cookie_lines(pending, prefix=prefix, present=list(cookies))
+
+    def _open_pending(self, request: Request, state: str) -> OAuthState:
+        prefix, cookies = self._login_cookies(request)
+        return self._flows.open(state, prefix=prefix, cookies=cookies)
+
+    def _clear_pending(self, request: Request, state: str) -> list[bytes]:
+        prefix, cookies = self._login_cookies(request)
+        return self._flows.clear_lines(state, prefix=prefix, cookies=cookies)
+
+    def _login_cookies(self, request: Request) -> tuple[str, dict[str, list[str]]]:
+        prefix = self._site.login_cookie(port_of(host_of(request.headers)))
+        return prefix, parse_cookie_header(request.scope["headers"], prefix)
+
+
+def _hand_over(request: Request, auth_url: str) -> Response:
+    if wants_json(request.headers):
+        return json_answer({"authorization_url": auth_url})
+    host = urlsplit(auth_url).netloc
+    return handover_page(authorization_url=auth_url, host=host)

@@ -1,0 +1,73 @@
+"""``/oauth/logout``: the end of a session, asked for by the person."""
+
+from __future__ import annotations
+
+import logging
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from atproto_oauth_asgi.exceptions import OAuthError
+from atproto_oauth_asgi.web.answers import (
+    add_cookies,
+    answer_failure,
+    go_to,
+    json_answer,
+)
+from atproto_oauth_asgi.web.forms import parse_query, read_form, unique
+from atproto_oauth_asgi.web.pages import logout_page
+from atproto_oauth_asgi.web.problems import wants_json
+from atproto_oauth_asgi.web.return_to import safe_return_to
+from atproto_oauth_asgi.web.site import Site
+from atproto_oauth_asgi.web.visits import Visits
+
+_log = logging.getLogger("atproto_oauth_asgi")
+
+
+class LogoutRoutes:
+    """Asks first (GET), then logs out (POST)."""
+
+    def __init__(self, site: Site, visits: Visits) -> None:
+        self._site = site
+        self._visits = visits
+
+    async def confirm(self, request: Request) -> Response:
+        """Answer ``GET /oauth/logout``: a page with a button, nothing else happens."""
+        try:
+            given = unique(parse_query(request.scope["query_string"]))
+            visit = await self._visits.open(request.scope)
+        except OAuthError as error:
+            return answer_failure(self._site, request, error)
+        session = visit.session
+        return logout_page(
+            action=self._site.path(self._site.config.logout_path),
+            return_to=self._return_to(given.get("return_to")),
+            handle=(session.handle or session.did) if session else None,
+            client_name=self._site.config.client_name,
+            home_url=self._site.config.return_to,
+        )
+
+    async def log_out(self, request: Request) -> Response:
+        """Answer ``POST /oauth/logout``: without a session it is no error."""
+        try:
+            fields = await read_form(request)
+            visit = await self._visits.open(request.scope)
+            did = visit.session.did if visit.session else None
+            await visit.end()
+        except OAuthError as error:
+            return answer_failure(self._site, request, error)
+        if did is not None:
+            _log.info("logged out: did=%s", did)
+        if wants_json(request.headers):
+            response = json_answer({})
+        else:
+            response = go_to(self._return_to(fields.get("return_to")))
+        leftovers = self._visits.anonymous(request.scope["headers"])
+        return add_cookies(response, leftovers.clear_lines())
+
+    def _return_to(self, text: str | None) -> str:
+        return safe_return_to(
+            text,
+            default=self._site.config.return_to,
+            own_paths=self._site.own_paths,
+        )

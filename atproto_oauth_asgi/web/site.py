@@ -1,0 +1,114 @@
+"""What the parts of the web floor share: built once for each middleware."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+from starlette.datastructures import Headers
+
+from atproto_oauth_asgi.client import OAuthClient
+from atproto_oauth_asgi.config import OAuthConfig
+from atproto_oauth_asgi.sessions.cookies import cookie_name
+from atproto_oauth_asgi.sessions.lifecycle import SealedSessions
+from atproto_oauth_asgi.sessions.refresh import RefreshCoordinator
+from atproto_oauth_asgi.stores.base import RecordStore
+from atproto_oauth_asgi.stores.memory import MemoryStore
+
+_LOOPBACK_HOST = re.compile(
+    r"(?P<name>localhost|127\.0\.0\.1|\[::1\])(?::(?P<port>\d{1,5}))?"
+)
+
+
+class Site:
+    """The configuration, and the services made from it."""
+
+    def __init__(self, config: OAuthConfig) -> None:
+        self.config = config
+        self.client = OAuthClient.from_config(config)
+        self.store: RecordStore = MemoryStore(clock=config.clock)
+        self.sessions = SealedSessions(
+            config.secrets,
+            context=f"{self.session_cookie(None)} {config.client_id}",
+            clock=config.clock,
+            max_age_s=config.max_age_s,
+        )
+        self.coordinator = RefreshCoordinator(
+            store=self.store,
+            sessions=self.sessions,
+            send=self.client.refresh_session,
+            revoke=self.client.revoke_session,
+            clock=config.clock,
+        )
+
+    def session_cookie(self, port: int | None) -> str:
+        """Return the name of the session cookie.
+
+        Cookies are shared over ports, so that a loopback one carries the port.
+        """
+        return cookie_name(
+            self.config.client_id,
+            secure=not self.config.is_loopback,
+            port=port,
+            override=self.config.cookie_name,
+        )
+
+    def login_cookie(self, port: int | None) -> str:
+        """Return how the names of the cookies of pending logins begin."""
+        return cookie_name(
+            self.config.client_id,
+            purpose="login",
+            secure=not self.config.is_loopback,
+            port=port,
+            override=self.config.cookie_name,
+        )
+
+    def own_origin(self, host: str) -> str:
+        """Return the origin of this site; ``host`` counts on loopback only."""
+        if self.config.is_loopback:
+            return f"http://{host}"
+        scheme, _, rest = (self.config.public_url or "").partition("://")
+        return f"{scheme}://{rest.partition('/')[0]}".lower()
+
+    def redirect_uri(self, host: str) -> str:
+        """Return the redirect URI of a login that begins on this host."""
+        if not self.config.is_loopback:
+            return self.config.redirect_uris[0]
+        path = self.config.base_path + self.config.callback_path
+        return f"http://{host}{path}"
+
+    def path(self, path: str) -> str:
+        """Return one of our paths as browsers see it."""
+        return self.config.base_path + path
+
+    def login_path(self, parameters: Mapping[str, str | None]) -> str:
+        """Return where the login page is, with what it should hold."""
+        given = {name: value for name, value in parameters.items() if value is not None}
+        query = f"?{urlencode(given)}" if given else ""
+        return self.path(self.config.login_path) + query
+
+    @property
+    def own_paths(self) -> frozenset[str]:
+        """Our paths as browsers see them."""
+        return frozenset(self.path(path) for path in self.config.route_paths)
+
+
+def host_of(headers: Headers) -> str:
+    """Return the ``Host`` field, in lower case; empty if there is not exactly one."""
+    hosts = headers.getlist("host")
+    return hosts[0].lower() if len(hosts) == 1 else ""
+
+
+def loopback_name(host: str) -> str | None:
+    """Return ``localhost``, ``127.0.0.1`` or ``[::1]`` if the host is one of them."""
+    match = _LOOPBACK_HOST.fullmatch(host)
+    return match["name"] if match else None
+
+
+def port_of(host: str) -> int | None:
+    """Return the port in a loopback ``Host`` field, 80 where none is written."""
+    match = _LOOPBACK_HOST.fullmatch(host)
+    if match is None:
+        return None
+    return int(match["port"] or 80)

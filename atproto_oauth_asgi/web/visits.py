@@ -1,0 +1,77 @@
+"""From a request's cookies to its session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, MutableMapping
+from typing import Any
+
+from starlette.datastructures import Headers
+
+from atproto_oauth_asgi.exceptions import SessionRevoked
+from atproto_oauth_asgi.sessions.cookies import join_chunks, parse_cookie_header
+from atproto_oauth_asgi.web.site import Site, host_of, port_of
+from atproto_oauth_asgi.web.visit import Visit
+
+
+class Visits:
+    """Opens the session that a request brings along."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._is_loopback = site.config.is_loopback
+        self._name = site.session_cookie(None)
+        self._needle = self._name.encode("ascii")
+
+    async def open(self, scope: MutableMapping[str, Any]) -> Visit:
+        """Return the request's visit: anonymous unless its cookie opens.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
+        if not any(key == b"cookie" and self._needle in line for key, line in headers):
+            return Visit(self._site, cookie=self._name)
+        if scope["type"] == "websocket" and self._is_from_elsewhere(headers):
+            return Visit(self._site, cookie=self._name)
+        return await self._open(headers)
+
+    async def _open(self, headers: Iterable[tuple[bytes, bytes]]) -> Visit:
+        name = self._cookie_name(headers)
+        cookies = parse_cookie_header(headers, name)
+        visit = Visit(self._site, cookie=name, present=cookies)
+        value = join_chunks(cookies, name)
+        opened = value and self._site.sessions.open(value)
+        if not opened:
+            return visit
+        try:
+            await self._site.coordinator.check_alive(opened.session)
+        except SessionRevoked:
+            visit.reason = "revoked"
+            return visit
+        visit.opened = opened
+        await self._site.coordinator.confirm(opened)
+        return visit
+
+    def anonymous(self, headers: Iterable[tuple[bytes, bytes]]) -> Visit:
+        """Return a visit that knows the browser's cookies but opens none."""
+        name = self._cookie_name(headers)
+        cookies = parse_cookie_header(headers, name)
+        return Visit(self._site, cookie=name, present=cookies)
+
+    def _is_from_elsewhere(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Return whether a page of another origin opens a WebSocket here.
+
+        Pages may connect to any origin, and read what comes back.
+        """
+        found = Headers(raw=list(headers))
+        origin = found.get("origin")
+        if origin is None or origin in self._site.config.trusted_origins:
+            return False
+        return origin != self._site.own_origin(host_of(found))
+
+    def _cookie_name(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
+        if not self._is_loopback:
+            return self._name
+        hosts = [value for key, value in headers if key == b"host"]
+        port = port_of(hosts[0].decode("latin-1").lower()) if len(hosts) == 1 else None
+        return self._site.session_cookie(port)

@@ -1,0 +1,56 @@
+"""Log in, write notes into your own repository, read them back: FastAPI.
+
+uvicorn examples.fastapi_app:app --port 8000 (it needs fastapi and python-multipart)
+"""
+
+import os
+from html import escape
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Form
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from atproto_oauth_asgi import ATProtoAuth, ATProtoOAuthMiddleware, Network, PDSClient
+from atproto_oauth_asgi import raise_for_xrpc as ok
+from atproto_oauth_asgi.fastapi import current_auth, current_user, pds_client
+
+network = Network()
+if plc_url := os.environ.get("ATPROTO_PLC_URL"):
+    resolver_url = os.environ["ATPROTO_HANDLE_RESOLVER_URL"]
+    network = Network.development(plc_url=plc_url, handle_resolver_url=resolver_url)
+
+NOTE = "com.example.note"
+app = FastAPI()
+app.add_middleware(
+    ATProtoOAuthMiddleware,
+    secret_key=os.environ.get("SECRET_KEY") or os.urandom(32),
+    client_name="Notes",
+    scope=f"atproto repo:{NOTE}",
+    network=network,
+)
+HEAD = """<!doctype html><title>Notes</title><meta name="color-scheme" content="light dark">
+<style>body { font: 1.1rem/1.6 system-ui; max-width: 30rem; margin: 3rem auto }</style>"""
+
+
+@app.get("/", response_class=HTMLResponse)
+async def home(auth: Annotated[ATProtoAuth, Depends(current_auth)]) -> str:
+    if not auth.is_authenticated:
+        return f'{HEAD}<h1>Notes</h1><a href="{auth.login_url()}">Log in</a>'
+    query = {"repo": auth.require(), "collection": NOTE}
+    answer = ok(await auth.client.query("com.atproto.repo.listRecords", query))
+    notes = [escape(note["value"]["text"]) for note in answer.json()["records"]]
+    return f"""{HEAD}<p>You are {escape(auth.handle or auth.require())}.</p>
+        <form method="post" action="/notes"><input name="text"><button>Post</button></form>
+        <ul>{"".join(f"<li>{note}</li>" for note in notes)}</ul>
+        <form method="post" action="/oauth/logout"><button>Log out</button></form>"""
+
+
+@app.post("/notes")
+async def post_note(
+    did: Annotated[str, Depends(current_user)],
+    pds: Annotated[PDSClient, Depends(pds_client)],
+    text: Annotated[str, Form()],
+) -> RedirectResponse:
+    body = {"repo": did, "collection": NOTE, "record": {"text": text}}
+    ok(await pds.procedure("com.atproto.repo.createRecord", json=body))
+    return RedirectResponse("/", status_code=303)

@@ -1,0 +1,1 @@
+"""Headless Chromium, and the drivers of the pages that it shows."""

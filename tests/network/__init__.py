@@ -1,0 +1,1 @@
+"""What opens sockets, against small real servers on this machine."""

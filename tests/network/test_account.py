@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import pytest
+
+from atproto_oauth_asgi.exceptions import (
+    AccountMoved,
+    DidNotResolved,
+    DiscoveryError,
+    HandleMismatch,
+    Unreachable,
+    UnsupportedAuthServerError,
+)
+from atproto_oauth_asgi.network.account import AccountLocator
+from atproto_oauth_asgi.protocol.identifiers import Did, Handle
+from tests.network.atproto import (
+    ALICE,
+    BOB,
+    HANDLE,
+    ISSUER,
+    OTHER_ISSUER,
+    PDS,
+    PDS2,
+    PLC,
+    FakeAtproto,
+    install,
+    open_services,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def internet(monkeypatch: pytest.MonkeyPatch) -> FakeAtproto:
+    return install(monkeypatch)
+
+
+@pytest.fixture
+def accounts(internet: FakeAtproto) -> AccountLocator:
+    return open_services(internet).accounts
+
+
+async def verify(accounts: AccountLocator) -> str:
+    document = await accounts.verify(Did(ALICE), pds_url=PDS, issuer=ISSUER)
+    return document.pds_url
+
+
+@pytest.mark.parametrize("identifier", [Handle(HANDLE), Did(ALICE)])
+async def test_find_when_published_then_gives_account_and_server(
+    accounts: AccountLocator, identifier: Handle | Did
+) -> None:
+    """From a handle or a DID to the account and the server that signs it in."""
+    account = await accounts.find(identifier)
+    assert (account.identity.did, account.identity.handle) == (ALICE, HANDLE)
+    assert account.identity.pds_url == PDS
+    assert account.server.issuer == ISSUER
+
+
+@pytest.mark.covers("ID-22", "IDN-01")
+async def test_find_when_account_does_not_claim_the_handle_then_is_refused(
+    internet: FakeAtproto, accounts: AccountLocator
+) -> None:
+    """A handle that points at somebody else's account gets nowhere."""
+    internet.handles = {"bob.example.com": BOB, HANDLE: BOB}
+    with pytest.raises(HandleMismatch):
+        await accounts.find(Handle(HANDLE))
+
+
+@pytest.mark.covers("DISC-16", "MIX-05")
+async def test_find_when_server_does_not_know_the_pds_then_is_refused(
+    internet: FakeAtproto, accounts: AccountLocator
+) -> None:
+    """A PDS cannot pick a server that serves others only."""
+    internet.metadata_changes = {"protected_resources": [PDS2]}
+    with pytest.raises(DiscoveryError):
+        await accounts.find(Did(ALICE))
+    internet.homes[ALICE] = PDS2
+    internet.clock.now += 301
+    assert (await accounts.find(Did(ALICE))).identity.pds_url == PDS2
+
+
+@pytest.mark.covers("MIX-15")
+async def test_find_when_server_lacks_the_profile_then_is_refused(
+    internet: FakeAtproto, accounts: AccountLocator
+) -> None:
+    """There is no falling back to something weaker."""
+    internet.metadata_changes = {"code_challenge_methods_supported": ["plain"]}
+    with pytest.raises(UnsupportedAuthServerError):
+        await accounts.find(Did(ALICE))
+
+
+@pytest.mark.covers("TOK-07", "TOK-08", "REF-08")
+async def test_verify_when_nothing_changed_then_asks_anew(
+    internet: FakeAtproto, accounts: AccountLocator
+) -> None:
+    """Caches do not count: every call asks the directory and the PDS."""
+    for _ in range(2):
+        internet.seen.clear()
+        assert await verify(accounts) == PDS
+        assert {seen.origin for seen in internet.seen} == {PLC, PDS}
+
+
+@pytest.mark.covers("TOK-08", "REF-08", "RFR-08", "IDN-17", "MIX-09", "MIX-10")
+@pytest.mark.parametrize("is_new_home", [True, False])
+async def test_verify_when_account_leads_elsewhere_then_has_moved(
+    internet: FakeAtproto, accounts: AccountLocator, is_new_home: bool
+) -> None:
+    """A new PDS with another server, or the old one with another server."""
+    await verify(accounts)
+    if is_new_home:
+        internet.homes[ALICE] = PDS2
+        internet.issuers[PDS2] = OTHER_ISSUER
+    else:
+        internet.issuers[PDS] = OTHER_ISSUER
+    with pytest.raises(AccountMoved):
+        await verify(accounts)
+
+
+@pytest.mark.covers("REF-13", "RFR-09")
+@pytest.mark.parametrize("is_old_home_down", [True, False])
+async def test_verify_when_only_the_pds_changed_then_gives_the_new_one(
+    internet: FakeAtproto, accounts: AccountLocator, is_old_home_down: bool
+) -> None:
+    """The same server serves both; the old PDS need not be there any more."""
+    internet.homes[ALICE] = PDS2
+    if is_old_home_down:
+        internet.down.add(PDS)
+    assert await verify(accounts) == PDS2
+
+
+@pytest.mark.parametrize("origin", [PLC, PDS])
+async def test_verify_when_a_host_is_down_then_cannot_tell(
+    internet: FakeAtproto, accounts: AccountLocator, origin: str
+) -> None:
+    """Silence is not an answer."""
+    internet.down.add(origin)
+    with pytest.raises(Unreachable):
+        await verify(accounts)
+
+
+@pytest.mark.covers("REF-08", "RES-16")
+async def test_verify_when_new_home_is_down_then_is_no_mere_outage(
+    internet: FakeAtproto, accounts: AccountLocator
+) -> None:
+    """What was known has been contradicted, so it is in doubt."""
+    internet.homes[ALICE] = PDS2
+    internet.down.add(PDS2)
+    with pytest.raises(DiscoveryError):
+        await verify(accounts)
+
+
+@pytest.mark.covers("IDN-20")
+async def test_verify_when_did_is_gone_then_does_not_resolve(
+    internet: FakeAtproto, accounts: AccountLocator
+) -> None:
+    """A deleted account leads nowhere."""
+    del internet.homes[ALICE]
+    with pytest.raises(DidNotResolved):
+        await verify(accounts)

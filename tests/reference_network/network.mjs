@@ -1,0 +1,147 @@
+// The reference network: the official PLC directory and PDS in one process, on loopback,
+// by plain http. The PDS is its own OAuth authorization server.
+//
+//   stdout   one line of JSON once everything listens, then nothing
+//   stdin    its end means that the parent is gone: the network stops by itself
+//   SIGTERM  clean stop, exit code 0
+//
+// tests/reference_network/process.py starts it, and names every control call.
+import crypto from 'node:crypto'
+import fs from 'node:fs'
+import http from 'node:http'
+import net from 'node:net'
+import os from 'node:os'
+import path from 'node:path'
+
+// --- stopping: installed first, so that a parent that dies early leaves nothing behind ------
+const cleanups = [] // run last to first
+let stopping = false
+
+async function stop() {
+  if (stopping) return
+  stopping = true
+  setTimeout(() => process.exit(1), 10_000).unref()
+  for (const cleanup of cleanups.reverse()) await cleanup()
+  process.exit(0)
+}
+process.on('SIGTERM', stop)
+process.on('SIGINT', stop)
+process.stdin.on('end', stop).on('error', stop).resume()
+
+// --- loopback only: both servers call listen(port), which would bind every interface --------
+const listen = net.Server.prototype.listen
+net.Server.prototype.listen = function (...args) {
+  if (typeof args[0] === 'number' && typeof args[1] !== 'string') args.splice(1, 0, '127.0.0.1')
+  return listen.apply(this, args)
+}
+
+async function freePort() {
+  const server = net.createServer()
+  await new Promise((done, failed) => server.once('error', failed).listen(0, done))
+  const { port } = server.address()
+  await new Promise((done) => server.close(done))
+  return port
+}
+
+const { PlcServer, Database } = (await import('@did-plc/server')).default
+const { PDS } = await import('@atproto/pds')
+const { Secp256k1Keypair } = await import('@atproto/crypto')
+
+// --- PLC directory, in memory ----------------------------------------------------------------
+const plcPort = await freePort()
+const plc = PlcServer.create({ db: Database.mock(), port: plcPort })
+await plc.start()
+cleanups.push(() => plc.destroy())
+const plcUrl = `http://localhost:${plcPort}`
+
+// --- PDS, in a temporary directory -----------------------------------------------------------
+const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'reference-network-'))
+// At the very end: a PDS that is stopped while it starts still writes files.
+process.on('exit', () => fs.rmSync(directory, { recursive: true, force: true }))
+const rotationKey = await Secp256k1Keypair.create({ exportable: true })
+const pds = await PDS.fromEnv({
+  devMode: true,
+  port: await freePort(), // and no hostname: the issuer is http://localhost:PORT
+  dataDirectory: directory,
+  blobstoreDiskLocation: path.join(directory, 'blobs'),
+  recoveryDidKey: (await Secp256k1Keypair.create()).did(),
+  adminPassword: crypto.randomBytes(16).toString('hex'),
+  jwtSecret: crypto.randomBytes(16).toString('hex'),
+  serviceHandleDomains: ['.test'],
+  didPlcUrl: plcUrl,
+  plcRotationKeyK256PrivateKeyHex: Buffer.from(await rotationKey.export()).toString('hex'),
+  inviteRequired: false,
+  disableSsrfProtection: true, // client metadata may be served from loopback
+  serviceName: 'Reference PDS',
+})
+await pds.start()
+cleanups.push(() => pds.destroy())
+
+// --- control: what no public endpoint of the PDS can do --------------------------------------
+const db = pds.ctx.accountManager.db.db
+const { dpopManager, tokenManager } = pds.ctx.oauthProvider
+const defaultTokenLifetimeMs = tokenManager.tokenMaxAge
+
+async function deleteFrom(table, did) {
+  const all = db.deleteFrom(table)
+  const result = await (did ? all.where('did', '=', did) : all).executeTakeFirst()
+  return { deleted: Number(result.numDeletedRows) }
+}
+
+async function sessions(did) {
+  const all = db.selectFrom('token').selectAll()
+  const rows = await (did ? all.where('did', '=', did) : all).execute()
+  return rows.map(({ did, clientId, scope, createdAt, updatedAt, expiresAt, clientAuth }) => {
+    const clientAuthMethod = JSON.parse(clientAuth).method
+    return { did, clientId, scope, createdAt, updatedAt, expiresAt, clientAuthMethod }
+  })
+}
+
+const control = {
+  'GET /status': () => status(),
+  'GET /sessions': ({ did }) => sessions(did),
+  'POST /revoke': ({ did }) => deleteFrom('token', did),
+  'POST /forget-consent': () => deleteFrom('authorized_client'),
+  // Holds for access tokens issued from now on; without `ms`, the PDS's own value again.
+  'POST /token-lifetime': ({ ms }) => {
+    tokenManager.tokenMaxAge = ms ?? defaultTokenLifetimeMs
+    return status()
+  },
+  // A new secret: every nonce handed out so far becomes invalid at once.
+  'POST /rotate-nonces': () => {
+    const DpopNonce = dpopManager.dpopNonce.constructor
+    dpopManager.dpopNonce = new DpopNonce()
+    return status()
+  },
+}
+
+const controlServer = http.createServer(async (request, response) => {
+  const url = new URL(request.url, 'http://control')
+  const answer = (code, body) => {
+    response.writeHead(code, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+  }
+  const handler = control[`${request.method} ${url.pathname}`]
+  if (!handler) return answer(404, { error: 'no such control call' })
+  try {
+    let body = ''
+    for await (const chunk of request) body += chunk
+    answer(200, await handler(body ? JSON.parse(body) : Object.fromEntries(url.searchParams)))
+  } catch (error) {
+    answer(500, { error: String(error) })
+  }
+})
+await new Promise((done) => controlServer.listen(0, done))
+cleanups.push(() => {
+  controlServer.close()
+  controlServer.closeAllConnections()
+})
+
+const status = () => ({
+  pid: process.pid,
+  pds: pds.ctx.cfg.service.publicUrl,
+  issuer: pds.ctx.cfg.oauth.issuer,
+  plc: plcUrl,
+  control: `http://127.0.0.1:${controlServer.address().port}`,
+  tokenLifetimeMs: tokenManager.tokenMaxAge,
+})
+process.stdout.write(JSON.stringify(status()) + '\n')

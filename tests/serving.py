@@ -1,0 +1,83 @@
+"""Real servers for applications under test: in a thread, or in a process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+_ROOT = Path(__file__).parents[1]
+_START_TIMEOUT_S = 30.0
+
+
+@contextmanager
+def served_in_thread(app: Any) -> Iterator[str]:
+    """Serve an application with uvicorn in a thread; give its origin."""
+    with _listening() as listener:
+        config = uvicorn.Config(app, log_level="warning", lifespan="on")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(
+            target=server.run, kwargs={"sockets": [listener]}, daemon=True
+        )
+        thread.start()
+        try:
+            origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            _wait_for(origin, is_alive=thread.is_alive)
+            yield origin
+        finally:
+            server.should_exit = True
+            thread.join(timeout=10)
+
+
+@contextmanager
+def served_in_process(app: str, *, settings: Mapping[str, str]) -> Iterator[str]:
+    """Serve ``module:app`` with uvicorn in a process of its own; give its origin."""
+    with _listening() as listener:
+        port = listener.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", app, "--port", str(port)]
+    process = subprocess.Popen(
+        [*command, "--log-level", "warning"],
+        cwd=_ROOT,
+        env={**os.environ, **settings},
+    )
+    try:
+        origin = f"http://127.0.0.1:{port}"
+        _wait_for(origin, is_alive=lambda: process.poll() is None)
+        yield origin
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=10)
+
+
+@contextmanager
+def _listening() -> Iterator[socket.socket]:
+    # asyncio sends small answers at once (TCP_NODELAY) only if the protocol is named.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    with closing(listener):
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(128)
+        yield listener
+
+
+def _wait_for(origin: str, *, is_alive: Any) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline and is_alive():
+        try:
+            httpx.get(f"{origin}/oauth-client-metadata.json", trust_env=False)
+        except httpx.TransportError:
+            time.sleep(0.05)
+        else:
+            return
+    message = f"no server came up at {origin}"
+    raise TimeoutError(message)

@@ -1,0 +1,1 @@
+"""Sessions: cookies, and the life of a session."""

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atproto_oauth_asgi.exceptions import ConfigurationError
+from atproto_oauth_asgi.sessions.wish import LoginWish, check_wish
+
+HOSTED = "https://app.example.com/oauth/callback"
+SECOND = "https://app.example.com/second"
+LOOPBACK = ("http://127.0.0.1/oauth/callback", "http://[::1]/oauth/callback")
+SCOPE = "atproto repo:com.example.post blob:image/*"
+
+
+def wish(*redirect_uris: str, **options: Any) -> LoginWish:
+    return check_wish(
+        options,  # type: ignore[arg-type]
+        login_hint="alice.example.com",
+        scope=SCOPE,
+        redirect_uris=redirect_uris or (HOSTED, SECOND),
+        kid="key-1",
+    )
+
+
+def test_wish_when_plain_then_asks_for_what_the_client_may() -> None:
+    """The first redirect URI, the whole scope, and the account as a hint."""
+    made = wish()
+    assert (made.redirect_uri, made.scope, made.kid) == (HOSTED, SCOPE, "key-1")
+    assert made.parameters == {"login_hint": "alice.example.com"}
+    assert made.app_state is None
+
+
+def test_wish_when_options_are_none_then_is_plain() -> None:
+    """None means: not chosen."""
+    names = ("scope", "prompt", "redirect_uri", "app_state", "ui_locales", "display")
+    made = wish(**dict.fromkeys(names))
+    assert (made.redirect_uri, made.scope) == (HOSTED, SCOPE)
+    assert made.parameters == {"login_hint": "alice.example.com"}
+
+
+@pytest.mark.covers("PAR-15")
+def test_wish_when_parameters_are_chosen_then_go_along() -> None:
+    """The four that an application may choose."""
+    made = wish(prompt="consent", ui_locales="de fr", display="popup")
+    assert made.parameters == {
+        "login_hint": "alice.example.com",
+        "prompt": "consent",
+        "ui_locales": "de fr",
+        "display": "popup",
+    }
+
+
+@pytest.mark.covers("PAR-15", "LGN-21")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "state",
+        "code_challenge",
+        "client_id",
+        "request",
+        "request_uri",
+        "response_mode",
+        "login_hint",
+        "login_scope",
+    ],
+)
+def test_wish_when_option_is_not_on_the_list_then_is_refused(name: str) -> None:
+    """Nothing is dropped in silence, and nothing else gets in."""
+    with pytest.raises(ConfigurationError, match=name):
+        wish(**{name: "x"})
+
+
+@pytest.mark.covers("PAR-15")
+@pytest.mark.parametrize("prompt", ["", "evil", "login consent", "LOGIN"])
+def test_wish_when_prompt_is_unknown_then_is_refused(prompt: str) -> None:
+    """Only the values of the specification."""
+    with pytest.raises(ConfigurationError, match="prompt"):
+        wish(prompt=prompt)
+
+
+@pytest.mark.parametrize("scope", ["atproto", "repo:com.example.post atproto", SCOPE])
+def test_wish_when_scope_is_smaller_then_is_asked_for(scope: str) -> None:
+    """Less than the client may is fine, in any order."""
+    assert wish(scope=scope).scope == scope
+
+
+@pytest.mark.covers("META-08", "SCOPE-08")
+@pytest.mark.parametrize(
+    "scope",
+    [
+        "repo:com.example.post",
+        "atproto transition:generic",
+        "atproto atproto",
+        "atproto  repo:com.example.post",
+        " atproto",
+        "atproto\nrepo:com.example.post",
+        "ATPROTO",
+    ],
+)
+def test_wish_when_scope_is_wider_or_odd_then_is_refused(scope: str) -> None:
+    """Never more than is declared, never without atproto, never twice."""
+    with pytest.raises(ConfigurationError, match="scope"):
+        wish(scope=scope)
+
+
+@pytest.mark.covers("PAR-14", "DEV-02")
+@pytest.mark.parametrize(
+    ("registered", "redirect_uri"),
+    [
+        ((HOSTED, SECOND), SECOND),
+        (LOOPBACK, "http://127.0.0.1/oauth/callback"),
+        (LOOPBACK, "http://127.0.0.1:8000/oauth/callback"),
+        (LOOPBACK, "http://[::1]:65535/oauth/callback"),
+        (("http://127.0.0.1:5000/cb",), "http://127.0.0.1:5000/cb"),
+    ],
+)
+def test_redirect_uri_when_registered_then_is_used(
+    registered: tuple[str, ...], redirect_uri: str
+) -> None:
+    """Exactly, or on loopback with any port. RFC 8252 section 7.3."""
+    assert wish(*registered, redirect_uri=redirect_uri).redirect_uri == redirect_uri
+
+
+@pytest.mark.covers("PAR-15", "LGN-21")
+@pytest.mark.parametrize(
+    ("registered", "redirect_uri"),
+    [
+        ((HOSTED,), "https://evil.example/oauth/callback"),
+        ((HOSTED,), f"{HOSTED}/"),
+        ((HOSTED,), f"{HOSTED}?a=b"),
+        ((HOSTED,), "https://app.example.com:443/oauth/callback"),
+        ((HOSTED,), ""),
+        (LOOPBACK, "http://localhost:8000/oauth/callback"),
+        (LOOPBACK, "https://127.0.0.1:8000/oauth/callback"),
+        (LOOPBACK, "http://127.0.0.1:8000/other"),
+        (LOOPBACK, "http://127.0.0.1:x/oauth/callback"),
+        (LOOPBACK, "http://127.0.0.1:/oauth/callback"),
+        (LOOPBACK, "http://127.0.0.1:123456/oauth/callback"),
+        (LOOPBACK, "http://u@127.0.0.1:8000/oauth/callback"),
+        (LOOPBACK, "http://127.0.0.1:1@evil.example/oauth/callback"),
+        (LOOPBACK, "http://127.0.0.1:1:2/oauth/callback"),
+        (LOOPBACK, "http://[::1/oauth/callback"),
+        (LOOPBACK, " http://127.0.0.1:1/oauth/callback"),
+    ],
+)
+def test_redirect_uri_when_not_registered_then_is_refused(
+    registered: tuple[str, ...], redirect_uri: str
+) -> None:
+    """Nothing near enough is enough."""
+    with pytest.raises(ConfigurationError, match="redirect_uri"):
+        wish(*registered, redirect_uri=redirect_uri)
+
+
+@given(st.text() | st.from_regex(r"http://(127\.0\.0\.1|\[::1\])[:0-9@/?#]*"))
+def test_redirect_uri_when_anything_then_is_refused_or_at_home(
+    redirect_uri: str,
+) -> None:
+    """No text leads elsewhere."""
+    try:
+        used = wish(*LOOPBACK, redirect_uri=redirect_uri).redirect_uri
+    except ConfigurationError:
+        return
+    assert used.startswith(("http://127.0.0.1", "http://[::1]"))
+    assert used.endswith("/oauth/callback")
+    assert "@" not in used
+
+
+def test_binding_when_made_then_is_new_and_long() -> None:
+    """Every login has a secret of its own for the browser."""
+    bindings = {wish().binding for _ in range(50)}
+    assert len(bindings) == 50
+    assert min(map(len, bindings)) == 43

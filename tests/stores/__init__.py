@@ -1,0 +1,1 @@
+"""Stores, each held to the one contract."""

@@ -1,0 +1,104 @@
+"""The names that people import are there, and stay there."""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import atproto_oauth_asgi
+from atproto_oauth_asgi import exceptions
+
+ROOT = Path(__file__).parent.parent
+
+PUBLIC_MODULES = sorted(
+    f"{atproto_oauth_asgi.__name__}.{module.name}"
+    for module in pkgutil.iter_modules(atproto_oauth_asgi.__path__)
+    if not module.name.startswith("_")
+)
+
+
+def public_names(module: ModuleType) -> set[str]:
+    """What a module binds without an underscore, other modules left out."""
+    return {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and not isinstance(value, ModuleType)
+        and name != "annotations"
+    }
+
+
+def is_cache(path: Path) -> bool:
+    return any(part.startswith((".", "__pycache__")) for part in path.parts)
+
+
+def test_all_when_read_then_is_sorted_and_has_no_doubles() -> None:
+    """``__all__`` can be read by a person, and two changes to it rarely collide."""
+    names = list(atproto_oauth_asgi.__all__)
+    assert names == sorted(set(names))
+
+
+def test_all_when_compared_then_names_everything_public() -> None:
+    """No public name is missing from ``__all__``, so none is public by accident."""
+    bound = public_names(atproto_oauth_asgi)
+    assert bound - set(atproto_oauth_asgi.__all__) == set()
+
+
+def test_all_when_imported_then_every_name_is_there() -> None:
+    """Every promised name can be imported, and says what it is."""
+    for name in atproto_oauth_asgi.__all__:
+        value = getattr(atproto_oauth_asgi, name)
+        assert name.startswith("__") or inspect.getdoc(value), name
+
+
+def test_all_when_compared_then_holds_every_error() -> None:
+    """Whatever we raise can be caught by a name from the package root."""
+    errors = {
+        name
+        for name, value in vars(exceptions).items()
+        if inspect.isclass(value) and issubclass(value, exceptions.OAuthError)
+    }
+    assert errors - set(atproto_oauth_asgi.__all__) == set()
+
+
+@pytest.mark.parametrize("module", PUBLIC_MODULES)
+def test_module_when_imported_first_then_imports(module: str) -> None:
+    """A module may be the first one that a program imports; nothing is printed."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"import {module}"],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_wheel_when_built_then_ships_types_and_license_only(tmp_path: Path) -> None:
+    """What is installed has its type marker, pages and license, and no tests."""
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        names = set(wheel.namelist())
+    assert "atproto_oauth_asgi/py.typed" in names
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    package = {name for name in names if ".dist-info/" not in name}
+    assert {name.partition("/")[0] for name in package} == {"atproto_oauth_asgi"}
+    source = ROOT / "atproto_oauth_asgi"
+    assert package >= {
+        str(path.relative_to(ROOT))
+        for path in source.rglob("*")
+        if path.is_file() and not is_cache(path.relative_to(ROOT))
+    }
