@@ -15,7 +15,7 @@ from atproto_oauth_asgi.crypto.keys import (
     public_jwk,
     thumbprint,
 )
-from atproto_oauth_asgi.crypto.secret_keys import load_secrets
+from atproto_oauth_asgi.crypto.secret_keys import SecretKeys, load_secrets
 from atproto_oauth_asgi.exceptions import ConfigurationError
 from atproto_oauth_asgi.network_options import Network
 from atproto_oauth_asgi.protocol.client_metadata import (
@@ -24,7 +24,7 @@ from atproto_oauth_asgi.protocol.client_metadata import (
     build_loopback_metadata,
 )
 
-SecretKey = str | bytes | Sequence[str | bytes]
+SecretKey = str | bytes | Sequence[str | bytes] | SecretKeys
 
 LOOPBACK_HOSTS = ("127.0.0.1", "[::1]")
 """Hosts that a development login can return to; ``localhost`` cannot."""
@@ -140,12 +140,16 @@ class OAuthConfig:
     logout_path: str = "/oauth/logout"
     network: Network = field(default_factory=Network)
     clock: Callable[[], float] = time.time  # noqa: TID251 - the one real clock
-    secrets: tuple[bytes, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         problems = [*_check_secret(self), *_check(self)]
         if problems:
             raise ConfigurationError(problems)
+
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """The secrets that seal and sign, newest first."""
+        return load_secrets(self.secret_key).reveal()
 
     @property
     def is_loopback(self) -> bool:
@@ -227,7 +231,7 @@ def _path_options() -> list[str]:
 
 def _check_secret(config: OAuthConfig) -> Iterator[str]:
     try:
-        object.__setattr__(config, "secrets", load_secrets(config.secret_key))
+        object.__setattr__(config, "secret_key", load_secrets(config.secret_key))
     except ConfigurationError as error:
         yield from error.problems
 

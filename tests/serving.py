@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,10 @@ import uvicorn
 
 _ROOT = Path(__file__).parents[1]
 _START_TIMEOUT_S = 30.0
+_OPTIONS: Mapping[str, Callable[[int], list[str]]] = {
+    "uvicorn": lambda port: ["--port", str(port), "--log-level", "warning"],
+    "hypercorn": lambda port: ["--bind", f"127.0.0.1:{port}", "--log-level", "ERROR"],
+}
 
 
 @contextmanager
@@ -41,13 +45,18 @@ def served_in_thread(app: Any) -> Iterator[str]:
 
 
 @contextmanager
-def served_in_process(app: str, *, settings: Mapping[str, str]) -> Iterator[str]:
-    """Serve ``module:app`` with uvicorn in a process of its own; give its origin."""
+def served_in_process(
+    app: str, *, settings: Mapping[str, str], server: str = "uvicorn"
+) -> Iterator[str]:
+    """Serve ``module:app`` in a process of its own; give its origin.
+
+    The server is ``uvicorn`` or ``hypercorn``.
+    """
     with _listening() as listener:
         port = listener.getsockname()[1]
-    command = [sys.executable, "-m", "uvicorn", app, "--port", str(port)]
+    command = [sys.executable, "-m", server, app, *_OPTIONS[server](port)]
     process = subprocess.Popen(
-        [*command, "--log-level", "warning"],
+        command,
         cwd=_ROOT,
         env={**os.environ, **settings},
     )

@@ -9,6 +9,7 @@ import anyio
 import anyio.lowlevel
 import httpx
 import pytest
+from joserfc import jws
 from typing_extensions import override
 
 from atproto_oauth_asgi.client import OAuthClient
@@ -275,6 +276,7 @@ async def test_begin_when_option_is_not_allowed_then_is_silent(
         {"code_challenge_methods_supported": ["plain"]},
         {"token_endpoint": "https://evil.example/token"},
         {"issuer": OTHER_ISSUER},
+        {"dpop_signing_alg_values_supported": ["none", "HS256"]},
     ],
     ids=str,
 )
@@ -286,6 +288,18 @@ async def test_begin_when_server_is_not_right_then_nothing_is_pushed(
     with pytest.raises(DiscoveryError):
         await client.start_authorization(HANDLE)
     assert internet.paths() == []
+
+
+@pytest.mark.covers("DPOP-24", "DPO-22")
+async def test_begin_when_server_lists_other_algorithms_first_then_signs_es256(
+    internet: FakeAtproto, client: OAuthClient
+) -> None:
+    """The list of the server chooses nothing."""
+    algorithms = ["none", "ES256K", "ES256"]
+    internet.metadata_changes = {"dpop_signing_alg_values_supported": algorithms}
+    await client.start_authorization(HANDLE)
+    proof = internet.sent(PAR)[0].headers["dpop"].encode()
+    assert jws.extract_compact(proof).headers()["alg"] == "ES256"
 
 
 @pytest.mark.covers("PAR-13")
@@ -710,11 +724,13 @@ async def test_callback_when_waiter_is_cancelled_then_exchange_is_not_torn(
     callback = internet.approve(request[0])
     internet.signs_in = BOB
     slowly(internet)
+    ending = (
+        client.handle_callback(**callback)
+        if has_store
+        else client.complete_login(pending, CallbackAnswer(**callback))
+    )
     with anyio.move_on_after(0.001), pytest.raises(SubjectMismatch):
-        if has_store:
-            await client.handle_callback(**callback)
-        else:
-            await client.complete_login(pending, CallbackAnswer(**callback))
+        await ending
     assert internet.revoked() == [internet.issued[0]]
 
 
@@ -884,6 +900,20 @@ async def test_session_store_when_given_then_keeps_new_and_forgets_ended_ones(
     await client.revoke_session(session)
     assert await store.get_session(ALICE) is None
     assert internet.revoked() == [session.refresh_token]
+
+
+async def test_session_store_when_waiter_is_cancelled_then_has_the_session(
+    internet: FakeAtproto,
+) -> None:
+    """A login that was ended is kept, whoever has gone away meanwhile."""
+    store = MemorySessionStore()
+    client = open_client(internet, session_store=store)
+    _, callback = await begin(internet, client)
+    slowly(internet)
+    with anyio.move_on_after(0.001):
+        await client.handle_callback(**callback)
+    assert await store.get_session(ALICE) is not None
+    assert internet.revoked() == []
 
 
 @pytest.mark.covers("TOK-14", "STORE-01")

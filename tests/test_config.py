@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -116,8 +117,9 @@ def test_secrets_when_several_then_are_kept_in_order() -> None:
 
 @pytest.mark.covers("LOG-01", "META-24")
 def test_config_when_shown_then_hides_its_secrets() -> None:
-    """Neither the secret nor a key is in the repr, nor in an error."""
+    """Neither the secret nor a key is in repr, asdict or an error."""
     shown = repr(config(public_url=HOSTED, client_keys=[ClientKey(KEY)]))
+    shown += repr(asdict(config()))
     shown += "".join(problems(secret_key="Zr8-kq3_uT1vYx", public_url="Zr8"))
     assert "Zr8-kq3" not in shown
     assert private_jwk(KEY)["d"] not in shown

@@ -21,14 +21,16 @@ _MAX_LINES = 60
 
 
 @contextmanager
-def _logged_in(app: str, network: ReferenceNetwork) -> Iterator[httpx.Client]:
+def _logged_in(
+    app: str, network: ReferenceNetwork, *, server: str = "uvicorn"
+) -> Iterator[httpx.Client]:
     """Serve an example and log Alice in."""
     settings = {
         "ATPROTO_PLC_URL": network.plc_url,
         "ATPROTO_HANDLE_RESOLVER_URL": network.pds_url,
     }
     with (
-        served_in_process(app, settings=settings) as origin,
+        served_in_process(app, settings=settings, server=server) as origin,
         httpx.Client(
             base_url=origin, headers={"Origin": origin}, trust_env=False
         ) as browser,
@@ -47,12 +49,15 @@ def test_example_when_read_then_is_short(example: Path) -> None:
     assert len(example.read_text().splitlines()) < _MAX_LINES
 
 
+@pytest.mark.parametrize("server", ["uvicorn", "hypercorn"])
 def test_fastapi_example_when_logged_in_then_posts_a_note(
+    server: str,
     fresh_network: ReferenceNetwork,
 ) -> None:
     """The note that was typed is in the person's repository."""
     alice = fresh_network.accounts["alice.test"]
-    with _logged_in("examples.fastapi_app:app", fresh_network) as browser:
+    app = "examples.fastapi_app:app"
+    with _logged_in(app, fresh_network, server=server) as browser:
         assert "You are alice.test" in browser.get("/").text
         response = browser.post("/notes", data={"text": "from the example"})
         assert response.status_code == 303

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NoReturn
+
+from typing_extensions import override
 
 from atproto_oauth_asgi.exceptions import ConfigurationError
 
@@ -31,15 +34,42 @@ _PLACEHOLDERS = (
 _REMEDY = "make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
 
 
+class SecretKeys:
+    """Loaded secrets, newest first; they show in no repr, asdict or pickle."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: tuple[bytes, ...]) -> None:
+        self._values = values
+
+    def reveal(self) -> tuple[bytes, ...]:
+        """Return the secrets."""
+        return self._values
+
+    @override
+    def __repr__(self) -> str:
+        return "SecretKeys(...)"
+
+    def __deepcopy__(self, memo: object) -> SecretKeys:
+        return self
+
+    @override
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        message = "secrets are not pickled"
+        raise TypeError(message)
+
+
 def load_secrets(
-    secret_key: str | bytes | Sequence[str | bytes],
-) -> tuple[bytes, ...]:
+    secret_key: str | bytes | Sequence[str | bytes] | SecretKeys,
+) -> SecretKeys:
     """Return the configured secrets, newest first.
 
     Raises:
         ConfigurationError: there is none, or one is weak; names the rules that are
             broken, never a value.
     """
+    if isinstance(secret_key, SecretKeys):
+        return secret_key
     values: object = secret_key
     if isinstance(values, str | bytes):
         values = [values]
@@ -49,18 +79,7 @@ def load_secrets(
     problems = [problem for value in values for problem in _find_problems(value)]
     if problems:
         raise ConfigurationError(problems)
-    return tuple(_to_bytes(value) for value in values)
-
-
-def check_secret(value: str | bytes) -> None:
-    """Accept one secret that is long and varied enough and no known placeholder.
-
-    Raises:
-        ConfigurationError: names the rule that is broken, never the value.
-    """
-    problems = _find_problems(value)
-    if problems:
-        raise ConfigurationError(problems)
+    return SecretKeys(tuple(_to_bytes(value) for value in values))
 
 
 def _to_bytes(value: str | bytes) -> bytes:

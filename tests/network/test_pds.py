@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 from joserfc import jws, jwt
@@ -411,6 +412,23 @@ async def test_nonce_when_wanted_for_ever_then_two_requests_are_sent(
     at.pds.answers = [challenge(f"n-{number}") for number in range(5)]
     assert (await at.client.get("/x")).status_code == 401
     assert len(at.pds.requests) == 2
+
+
+@pytest.mark.covers("DPOP-19")
+async def test_nonce_when_it_changes_under_load_then_all_succeed(at: Fixture) -> None:
+    """Fifty at once: each is sent again once at most."""
+    at.know_nonce("n-0")
+    at.pds.nonce = "n-1"
+    statuses: list[int] = []
+
+    async def ask() -> None:
+        statuses.append((await at.client.get("/x")).status_code)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(50):
+            tasks.start_soon(ask)
+    assert statuses == [200] * 50
+    assert 50 < len(at.pds.requests) <= 100
 
 
 @pytest.mark.covers("DPOP-25")
