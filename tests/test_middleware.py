@@ -20,6 +20,7 @@ from atproto_oauth_asgi.exceptions import (
     OAuthError,
     RefreshUnavailable,
 )
+from atproto_oauth_asgi.network_options import Network
 from tests.sessions.making import ALICE, NOW, make_session
 from tests.web.desk import HELLO, LATER, Desk, noise
 from tests.web.driving import (
@@ -448,3 +449,17 @@ def test_middleware_when_used_in_several_event_loops_then_works() -> None:
     for backend in ("asyncio", "trio", "asyncio"):
         assert anyio.run(visit, backend=backend) == ALICE.encode()
     assert len(desk.server.sent) == 1
+
+
+@pytest.mark.covers("NET-20", "ASG-16")
+async def test_middleware_when_private_hosts_are_open_then_warns(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A public application that reaches private addresses says so at its start."""
+    network = Network(unsafe_private_hosts=("pds.example.com",))
+    make_middleware(nobody, network=network)
+    assert "pds.example.com" in caplog.text
+
+
+async def nobody(scope: Any, receive: Any, send: Any) -> None:
+    """An application that is never called."""

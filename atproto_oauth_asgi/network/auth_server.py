@@ -160,7 +160,7 @@ class AuthServerClient:
         endpoint = server.pushed_authorization_request_endpoint
         response = await self._send(server, endpoint, form, keys, what="PAR endpoint")
         request_uri = parse_par_response(response.status_code, response.content)
-        self._check_nonce(response)
+        self._check_nonce(response, AuthorizationServerError)
         return request_uri
 
     async def redeem(
@@ -191,7 +191,10 @@ class AuthServerClient:
         try:
             tokens = parse_token_response(response.status_code, response.content)
             if nonce_required:
-                self._check_nonce(response)
+                self._check_nonce(response, OAuthTokenError)
+            elif read_nonce(response.headers) is None:
+                # The old token is used up: refusing the new ones would help nobody.
+                _log.warning("no DPoP-Nonce in an answer of %s", server.issuer)
         except OAuthTokenError as error:
             found = read_tokens_to_revoke(response.content)
             if not response.is_success or not found:
@@ -283,9 +286,11 @@ class AuthServerClient:
 
         return await send_with_nonce_retry(attempt, url=endpoint, nonces=self._nonces)
 
-    def _check_nonce(self, response: httpx.Response) -> None:
+    def _check_nonce(
+        self, response: httpx.Response, error: type[AuthorizationServerError]
+    ) -> None:
         """Refuse an answer without a nonce. Spec: atproto OAuth, "DPoP"."""
         if self._allow_missing_nonce or read_nonce(response.headers) is not None:
             return
         message = "the authorization server sent no DPoP-Nonce"
-        raise OAuthTokenError(message, error="malformed_response")
+        raise error(message, error="malformed_response")

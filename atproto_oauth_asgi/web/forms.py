@@ -18,6 +18,7 @@ _V = TypeVar("_V")
 _MAX_BODY_BYTES = 8192
 _MAX_FIELDS = 20
 _READ_BUDGET_S = 10.0
+_UNSUPPORTED = 415
 _FORM, _JSON = "application/x-www-form-urlencoded", "application/json"
 
 
@@ -30,6 +31,8 @@ class BadForm(OAuthError):
     def __init__(self, message: str, *, status: int = 400) -> None:
         super().__init__(message)
         self.status_hint = status
+        if status == _UNSUPPORTED:
+            self.code = "unsupported_media_type"
 
     @classmethod
     def of(cls, error: OAuthError) -> BadForm:

@@ -77,7 +77,7 @@ class LoginRoutes:
         except OAuthError as error:
             return self._refuse_start(request, error, fields)
         _log.info("login begun: did=%s issuer=%s", pending.did, pending.authserver_iss)
-        return add_cookies(_hand_over(request, auth_url), lines)
+        return add_cookies(self._hand_over(request, auth_url), lines)
 
     async def finish(self, request: Request) -> Response:
         """Answer ``GET /oauth/callback``: end the login that this browser began.
@@ -181,6 +181,15 @@ class LoginRoutes:
             problem=problem,
         )
 
+    def _hand_over(self, request: Request, auth_url: str) -> Response:
+        if wants_json(request.headers):
+            return json_answer({"authorization_url": auth_url})
+        return handover_page(
+            authorization_url=auth_url,
+            host=urlsplit(auth_url).netloc,
+            client_name=self._site.config.client_name,
+        )
+
     def _return_to(self, text: str | None) -> str:
         return safe_return_to(
             text,
@@ -203,10 +212,3 @@ class LoginRoutes:
     def _login_cookies(self, request: Request) -> tuple[str, dict[str, list[str]]]:
         prefix = self._site.login_cookie(port_of(host_of(request.headers)))
         return prefix, parse_cookie_header(request.scope["headers"], prefix)
-
-
-def _hand_over(request: Request, auth_url: str) -> Response:
-    if wants_json(request.headers):
-        return json_answer({"authorization_url": auth_url})
-    host = urlsplit(auth_url).netloc
-    return handover_page(authorization_url=auth_url, host=host)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from urllib.parse import urlencode
@@ -16,6 +17,8 @@ from atproto_oauth_asgi.sessions.refresh import RefreshCoordinator
 from atproto_oauth_asgi.stores.base import RecordStore
 from atproto_oauth_asgi.stores.memory import MemoryStore
 
+_log = logging.getLogger("atproto_oauth_asgi")
+
 _LOOPBACK_HOST = re.compile(
     r"(?P<name>localhost|127\.0\.0\.1|\[::1\])(?::(?P<port>\d{1,5}))?"
 )
@@ -26,6 +29,11 @@ class Site:
 
     def __init__(self, config: OAuthConfig) -> None:
         self.config = config
+        if not config.is_loopback and config.network.unsafe_private_hosts:
+            _log.warning(
+                "unsafe_private_hosts is set: private addresses are reached for %s",
+                ", ".join(config.network.unsafe_private_hosts),
+            )
         self.client = OAuthClient.from_config(config)
         self.store: RecordStore = MemoryStore(clock=config.clock)
         self.sessions = SealedSessions(

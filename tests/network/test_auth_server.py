@@ -213,8 +213,9 @@ async def test_push_when_answer_has_no_nonce_then_is_refused(
 ) -> None:
     """The profile demands one; nothing is lost by starting again."""
     internet.nonce = None
-    with pytest.raises(AuthorizationServerError):
+    with pytest.raises(AuthorizationServerError) as caught:
         await open_services(internet).server.push(SERVER, FORM, keys())
+    assert caught.value.code == "authorization_server"
 
 
 @pytest.mark.covers("DPOP-17", "DPO-07", "TOK-14")

@@ -103,6 +103,7 @@ async def test_form_when_it_is_not_one_then_refused_with_its_status(
     with pytest.raises(BadForm) as caught:
         await read(chunks(body), media_type)
     assert caught.value.status_hint == status
+    assert (caught.value.code == "unsupported_media_type") is (status == 415)
 
 
 @pytest.mark.anyio
