@@ -6,6 +6,8 @@ PYTHON ?= python3
 NETWORK ?= reference
 # What `make test` runs: files, names or options of pytest. Empty: everything.
 T ?=
+# Groups of rules that `make conformance` wants to be closed: REQUIRE=NET,DOS
+REQUIRE ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,11 +21,11 @@ PDS_INSTALLED := $(PDS)/node_modules/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check fix bench docs lock venv pds clean
+.PHONY: help demo test check conformance fix bench docs lock venv pds clean
 
 help: ## this list
 	@echo "make TARGET"
-	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(INSTALLED) $(PDS_INSTALLED) ## a login to try, at once (NETWORK=live: with your own account)
 	@$(BIN)/python -m tests.reference_network.demo $(NETWORK)
@@ -49,6 +51,10 @@ check: $(INSTALLED) ## format, lint, types, direction of imports: seconds
 	$(BIN)/lint-imports --no-logo --no-cache || failed=1; \
 	exit $$failed
 
+# Of the last `make test`, and of what was run in parts since.
+conformance: $(INSTALLED) ## which rules the tests show: after make test (REQUIRE=NET: fail if one is open)
+	@$(BIN)/python -m tests.conformance --require "$(REQUIRE)"
+
 fix: $(INSTALLED) ## format, and repair what the linter can
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format --quiet .
@@ -71,7 +77,7 @@ venv: $(INSTALLED) ## the virtual environment in .venv/
 pds: $(PDS_INSTALLED) ## the official PDS and PLC directory, for the tests
 
 clean: ## remove all that make has made
-	@rm -rf $(VENV) $(PDS)/node_modules .cache site dist htmlcov .coverage .coverage.* \
+	@rm -rf $(VENV) $(PDS)/node_modules .cache .conformance site dist htmlcov .coverage .coverage.* \
 	  .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find atproto_oauth_asgi tests -name __pycache__ -prune -exec rm -rf {} +
 

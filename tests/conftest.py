@@ -8,7 +8,11 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-pytest_plugins = ["tests.reference_network.fixtures", "tests.browser.fixtures"]
+pytest_plugins = [
+    "tests.reference_network.fixtures",
+    "tests.browser.fixtures",
+    "tests.conformance.recorder",
+]
 
 _REQUIREMENT_ID = re.compile(r"[A-Z]+-A?[0-9]{2,3}")
 

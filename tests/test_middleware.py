@@ -298,7 +298,9 @@ async def test_current_auth_when_the_request_is_over_then_nobody_is_there() -> N
         current_auth()
 
 
-@pytest.mark.covers("SESS-04", "COOKIE-11", "COOKIE-21", "CKE-11", "SES-02")
+@pytest.mark.covers(
+    "SESS-04", "COOKIE-11", "COOKIE-21", "CKE-11", "SES-02", "COOKIE-22"
+)
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -107,7 +107,7 @@ async def test_document_when_headers_are_hostile_then_the_bytes_are_the_same(
     assert desk.server.sent == []
 
 
-@pytest.mark.covers("HTTP-10", "WEB-01")
+@pytest.mark.covers("HTTP-10", "HTTP-11", "WEB-01")
 async def test_login_form_when_headers_are_hostile_then_the_bytes_are_the_same() -> (
     None
 ):

@@ -1,0 +1,1 @@
+"""Which rules and attacks the tests show: ``python -m tests.conformance``."""
