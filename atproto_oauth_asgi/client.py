@@ -34,6 +34,7 @@ from atproto_oauth_asgi.protocol.callback import (
     check_not_denied,
 )
 from atproto_oauth_asgi.protocol.client_metadata import build_loopback_client_id
+from atproto_oauth_asgi.protocol.identifiers import normalize_identifier
 from atproto_oauth_asgi.protocol.par import (
     AuthorizationParameters,
     build_authorization_url,
@@ -51,12 +52,7 @@ from atproto_oauth_asgi.sessions.pending import (
     read_extra,
 )
 from atproto_oauth_asgi.sessions.tokens import OwnTokens, TokenRenewal
-from atproto_oauth_asgi.sessions.wish import (
-    LoginOptions,
-    LoginWish,
-    check_identifier,
-    check_wish,
-)
+from atproto_oauth_asgi.sessions.wish import LoginOptions, LoginWish, check_wish
 from atproto_oauth_asgi.stores.base import SessionStore, StateStore
 
 _BARE_LOOPBACK = ("http://localhost", "http://localhost/")
@@ -161,7 +157,7 @@ class OAuthClient:
         """Begin a login and give back what to remember, for a keeper of one's own.
 
         Args:
-            identifier: a handle or a DID, as people type it.
+            identifier: a handle, a DID or the https origin of a server, as typed.
             options: see ``LoginOptions``.
 
         Raises:
@@ -171,11 +167,11 @@ class OAuthClient:
             TransportError: a host on the way did not answer in time.
             ConfigurationError: an option is not one that this client may use.
         """
-        name = check_identifier(identifier, policy=self._network.url_policy)
+        name = normalize_identifier(identifier, policy=self._network.url_policy)
         options["scope"] = options.get("scope") or self._login_scope
         wish = check_wish(
             options,
-            login_hint=name,
+            name=name,
             scope=self._scope,
             redirect_uris=self._redirect_uris,
             kid=self._identity.signing_kid,

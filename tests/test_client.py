@@ -26,6 +26,7 @@ from atproto_oauth_asgi.exceptions import (
     CallbackError,
     ClientKeyRetired,
     ConfigurationError,
+    DidNotResolved,
     DiscoveryError,
     InvalidIdentifier,
     IssuerMismatch,
@@ -54,6 +55,7 @@ from tests.network.atproto import (
     OTHER_ISSUER,
     PAR,
     PDS,
+    PDS2,
     REDIRECT_URI,
     REVOKE,
     SCOPE,
@@ -232,7 +234,9 @@ async def test_begin_when_there_is_no_store_then_says_so(internet: FakeAtproto) 
         ("alice", {}),
         ("alice@example.com", {}),
         ("did:key:zabc", {}),
-        ("https://pds.example.com", {}),
+        ("https://pds.example.com/login?x", {}),
+        ("https://alice@pds.example.com", {}),
+        ("http://pds.example.com", {}),
         ("x" * 1_000_000, {}),
     ],
 )
@@ -243,6 +247,88 @@ async def test_begin_when_identifier_is_none_then_is_silent(
     with pytest.raises(InvalidIdentifier):
         await client.start_authorization(identifier, **options)
     assert internet.seen == []
+
+
+@pytest.mark.covers("DISC-18", "DISC-19", "TOK-07")
+@pytest.mark.parametrize("server", [PDS, f"{ISSUER}/"])
+@pytest.mark.parametrize("signs_in", [ALICE, BOB])
+async def test_login_when_a_server_is_named_then_it_says_who_signed_in(
+    internet: FakeAtproto, client: OAuthClient, server: str, signs_in: str
+) -> None:
+    """Whoever signs in there, if their account leads to that server."""
+    internet.no_pds = {ISSUER}
+    internet.signs_in = signs_in
+    request = await client.start_authorization(server, app_state="x")
+    assert "login_hint" not in internet.sent(PAR)[0].form
+    session = await client.handle_callback(**internet.approve(request[0]))
+    handle = HANDLE if signs_in == ALICE else None
+    assert (session.did, session.handle) == (signs_in, handle)
+    assert (session.pds_url, session.authserver_iss) == (PDS, ISSUER)
+    assert session.app_state == "x"
+
+
+@pytest.mark.covers("DISC-19", "CB-08", "MIX-01")
+async def test_login_when_a_server_is_named_then_only_that_one_may_answer(
+    internet: FakeAtproto, client: OAuthClient
+) -> None:
+    """The login is bound to the issuer, as any other."""
+    request = await client.start_authorization(PDS)
+    callback = internet.approve(request[0]) | {"iss": OTHER_ISSUER}
+    with pytest.raises(IssuerMismatch):
+        await client.handle_callback(**callback)
+    assert internet.sent(TOKEN) == []
+
+
+@pytest.mark.covers("TOK-07", "TOK-14", "MIX-09", "MIX-10")
+@pytest.mark.parametrize("lie", ["other server", "no such account", "not served"])
+async def test_login_when_a_server_vouches_for_a_stranger_then_is_refused(
+    internet: FakeAtproto, client: OAuthClient, lie: str
+) -> None:
+    """A server's word counts only for accounts that lead to it."""
+    internet.no_pds = {ISSUER}
+    request = await client.start_authorization(ISSUER)
+    if lie == "other server":
+        internet.issuers[PDS] = OTHER_ISSUER
+    elif lie == "no such account":
+        internet.signs_in = "did:plc:cccccccccccccccccccccccc"
+    else:
+        internet.homes[ALICE] = PDS2
+        internet.down = {PDS2}
+    with pytest.raises((SubjectMismatch, DidNotResolved, Unreachable)):
+        await client.handle_callback(**internet.approve(request[0]))
+    assert internet.revoked() == [internet.issued[0]]
+
+
+@pytest.mark.covers("TOK-06")
+async def test_login_when_store_lost_the_account_then_nobody_is_let_in(
+    internet: FakeAtproto, client: OAuthClient
+) -> None:
+    """A forgetful store does not turn a login of one account into anybody's."""
+    request, pending = await client.begin_login(HANDLE)
+    internet.signs_in = BOB
+    store = client._state_store
+    assert store is not None
+    await store.save_state(pending.replace(did=None, handle=None, pds_url=None))
+    with pytest.raises(SubjectMismatch):
+        await client.handle_callback(**internet.approve(request[0]))
+    assert internet.revoked() == [internet.issued[0]]
+
+
+@pytest.mark.covers("ID-24", "ID-33")
+async def test_login_when_account_is_a_did_web_then_works(
+    internet: FakeAtproto, client: OAuthClient
+) -> None:
+    """An account may publish its document itself; the DID is who it is."""
+    did = "did:web:alice.example.com"
+    internet.homes[did], internet.signs_in = PDS, did
+    for handle in (HANDLE, "renamed.example.com"):
+        internet.handles = {handle: did} | {HANDLE: did}
+        internet.clock.now += 301
+        request = await client.start_authorization(did)
+        session = await client.handle_callback(**internet.approve(request[0]))
+        assert (session.did, session.handle) == (did, handle)
+    asked = {seen.url for seen in internet.seen if seen.path.endswith("did.json")}
+    assert asked == {"https://alice.example.com/.well-known/did.json"}
 
 
 @pytest.mark.covers("LGN-21", "PAR-15")

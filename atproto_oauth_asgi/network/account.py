@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from atproto_oauth_asgi.exceptions import (
     AccountMoved,
     DiscoveryError,
+    SubjectMismatch,
     TransportError,
 )
 from atproto_oauth_asgi.models import AuthServerMetadata
@@ -14,14 +15,17 @@ from atproto_oauth_asgi.network.beside import run_beside
 from atproto_oauth_asgi.network.discovery import Discovery
 from atproto_oauth_asgi.network.identity import Identity, IdentityResolver
 from atproto_oauth_asgi.protocol.did_document import DidDocument
-from atproto_oauth_asgi.protocol.identifiers import Did, Handle
+from atproto_oauth_asgi.protocol.identifiers import Did, Handle, HostUrl
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account and the server that signs it in."""
+    """An account and the server that signs it in.
 
-    identity: Identity
+    There is no identity while only the server is known: it will say who it was.
+    """
+
+    identity: Identity | None
     server: AuthServerMetadata
 
 
@@ -35,16 +39,46 @@ class AccountLocator:
         self._resolver = resolver
         self._discovery = discovery
 
-    async def find(self, identifier: Handle | Did) -> Account:
-        """Return the account of a handle or DID.
+    async def find(self, identifier: Handle | Did | HostUrl) -> Account:
+        """Return the account of a handle or DID, or what a server is to all of its own.
 
         Raises:
             IdentityError, DiscoveryError, TransportError: a step failed.
         """
+        if isinstance(identifier, HostUrl):
+            return Account(None, await self._server_of_host(identifier.origin))
         identity = await self._resolver.resolve(identifier)
         issuer = await self._discovery.issuer_of(identity.pds_url)
         server = await self._discovery.server_metadata(issuer, pds_url=identity.pds_url)
         return Account(identity, server)
+
+    async def find_signed_in(self, did: Did, *, issuer: str) -> Identity:
+        """Return, past every cache, the account that a server says has signed in.
+
+        The server was asked for nobody in particular, so that its word alone means
+        nothing: the account itself must lead to it.
+
+        Raises:
+            SubjectMismatch: the account leads to another server.
+            IdentityError, DiscoveryError, TransportError: it cannot be told.
+
+        Spec: atproto OAuth, "Identity Authentication".
+        """
+        identity = await self._resolver.resolve(did, fresh=True)
+        found = await self._discovery.issuer_of(identity.pds_url, fresh=True)
+        if found != issuer:
+            message = "the account that signed in lives behind another server"
+            raise SubjectMismatch(message)
+        await self._discovery.server_metadata(issuer, pds_url=identity.pds_url)
+        return identity
+
+    async def _server_of_host(self, origin: str) -> AuthServerMetadata:
+        """Take the host for a PDS, and if it says that it is none, for a server."""
+        try:
+            issuer = await self._discovery.issuer_of(origin)
+        except DiscoveryError:
+            return await self._discovery.server_metadata(origin)
+        return await self._discovery.server_metadata(issuer, pds_url=origin)
 
     async def server(self, issuer: str) -> AuthServerMetadata:
         """Return what an authorization server says of itself."""

@@ -13,6 +13,7 @@ from atproto_oauth_asgi.exceptions import (
     TransportError,
     Unreachable,
 )
+from atproto_oauth_asgi.network.turns import Turns
 from atproto_oauth_asgi.network_options import Network
 from atproto_oauth_asgi.protocol.documents import MakeError
 from atproto_oauth_asgi.protocol.urls import check_url
@@ -21,6 +22,10 @@ DOCUMENT_BYTES = 256 * 1024
 """How large a DID document or the metadata of a server may be."""
 
 _CONNECT_S = 5.0
+# Beside requests to a PDS in somebody's name, which are not counted.
+_TURNS_PER_HOST = 50
+_TURNS_IN_ALL = 500
+_WAITING_PER_HOST = 500
 _MAX_HEADERS = 100
 _MAX_HEADER_BYTES = 32 * 1024
 _OK = 200
@@ -35,6 +40,11 @@ class Fetcher:
         self._transport = transport
         self._policy = network.url_policy
         self._timeout_s = network.timeout_s
+        self._turns = Turns(
+            per_host=_TURNS_PER_HOST,
+            in_all=_TURNS_IN_ALL,
+            waiting=_WAITING_PER_HOST,
+        )
 
     async def fetch(  # noqa: PLR0913 - all but the first two are named
         self,
@@ -58,23 +68,24 @@ class Fetcher:
             headers: further headers.
             content: the body to send.
             max_body_bytes: a larger answer is refused.
-            timeout_s: seconds from connecting to the last byte; None means the
-                network's.
+            timeout_s: seconds from waiting for a turn to the last byte; None means
+                the network's.
 
         Raises:
             Blocked: the URL, or an address of its host, is not one we connect to.
             TimedOut: the answer was not complete in time.
             TooLarge: the answer has too many bytes or headers.
-            Unreachable: there was no answer.
+            Unreachable: there was no answer, or too many wait for this host.
             TransportError: the answer is compressed.
         """
-        check_url(url, self._policy, what=what)
+        host = check_url(url, self._policy, what=what).host
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         request = _build_request(method, url, headers=headers, content=content)
         request.extensions["timeout"] = _timeouts(limit_s)
         try:
             with anyio.fail_after(limit_s):
-                return await self._send(request, what=what, limit=max_body_bytes)
+                async with self._turns.take(host):
+                    return await self._send(request, what=what, limit=max_body_bytes)
         except TimeoutError as error:
             raise TimedOut(f"{what}: the answer took too long") from error
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import anyio
+import httpx
 
 from atproto_oauth_asgi.exceptions import (
     AmbiguousHandle,
@@ -23,6 +24,7 @@ from atproto_oauth_asgi.exceptions import (
     TransportError,
     Unreachable,
 )
+from atproto_oauth_asgi.network.beside import time_limit
 from atproto_oauth_asgi.network.cache import SharedCache
 from atproto_oauth_asgi.network.dns import query_txt as system_query_txt
 from atproto_oauth_asgi.network.fetch import Fetcher, check_available
@@ -39,6 +41,7 @@ from atproto_oauth_asgi.protocol.identifiers import (
     parse_handle,
     parse_well_known_did,
 )
+from atproto_oauth_asgi.protocol.urls import Url, check_url, parse_redirect
 
 _CACHE_S = 300.0
 _CACHE_ENTRIES = 2000
@@ -48,6 +51,8 @@ _HANDLE_CHECK_S = 3.0
 # With `_atproto.` in front a longer one would not fit into a DNS name.
 _LONGEST_HANDLE_IN_DNS = 244
 _WELL_KNOWN_BYTES = 2048
+_MAX_HOPS = 3
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _OK, _MULTIPLE_CHOICES, _BAD_REQUEST, _NOT_FOUND = 200, 300, 400, 404
 _DOCUMENT_TYPES = frozenset(
     {
@@ -230,13 +235,9 @@ class IdentityResolver:
     async def _ask_web(self, handle: Handle) -> Did | None:
         what = "handle"
         try:
-            response = await self._fetcher.fetch(
-                "GET",
-                f"https://{handle}/.well-known/atproto-did",
-                what=what,
-                headers={"Accept": "text/plain"},
-                max_body_bytes=_WELL_KNOWN_BYTES,
-            )
+            # All hops together are one step, in the time of one.
+            with time_limit(self._network.timeout_s, what=what):
+                response = await self._fetch_well_known(handle, what=what)
         except TimedOut:
             raise
         except TransportError:
@@ -247,6 +248,32 @@ class IdentityResolver:
         if not _OK <= response.status_code < _MULTIPLE_CHOICES:
             return None
         return parse_well_known_did(response.content, policy=self._policy)
+
+    async def _fetch_well_known(self, handle: Handle, *, what: str) -> httpx.Response:
+        """Follow redirects, each to a host that is checked like the first.
+
+        Spec: atproto "Handle", "HTTPS well-known Method".
+        """
+        url = check_url(
+            f"https://{handle}/.well-known/atproto-did", self._policy, what=what
+        )
+        response = await self._fetch_text(url, what=what)
+        for _ in range(_MAX_HOPS):
+            locations = response.headers.get_list("location")
+            if response.status_code not in _REDIRECTS or len(locations) != 1:
+                break
+            url = parse_redirect(locations[0], url, self._policy, what=what)
+            response = await self._fetch_text(url, what=what)
+        return response
+
+    async def _fetch_text(self, url: Url, *, what: str) -> httpx.Response:
+        return await self._fetcher.fetch(
+            "GET",
+            str(url),
+            what=what,
+            headers={"Accept": "text/plain"},
+            max_body_bytes=_WELL_KNOWN_BYTES,
+        )
 
     async def _ask_service(self, handle: Handle, service: str) -> Did:
         what = "handle"

@@ -7,10 +7,12 @@ answer that changes (DNS rebinding) changes nothing.
 
 from __future__ import annotations
 
+import logging
 import ssl
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import cache
 from importlib.metadata import version
 from itertools import count
@@ -42,6 +44,7 @@ _IDLE_S = 30.0
 _REPLACED_HEADERS = frozenset({b"host", b"cookie", b"proxy-authorization"})
 
 _instances = count()
+_is_ours: ContextVar[bool] = ContextVar("atproto_oauth_asgi.is_ours", default=False)
 
 
 class GuardedTransport(httpx.AsyncBaseTransport):
@@ -64,6 +67,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         self._timeout_s = network.timeout_s
         self._user_agent = (network.user_agent or _user_agent()).encode("latin-1")
         self._backend = GuardedBackend(network)
+        _keep_headers_out_of_logs()
         self._pools: RunVar[httpcore.AsyncConnectionPool | None] = RunVar(
             f"atproto_oauth_asgi.pool.{next(_instances)}", None
         )
@@ -79,7 +83,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         """
         url = check_url(str(request.url), self._policy, what="URL")
         pool = await self._pool()
-        with _our_errors(url.host):
+        with _our_errors(url.host), _headers_kept_secret():
             response = await pool.handle_async_request(self._prepare(request, url))
         extensions = ("http_version", "reason_phrase")
         return httpx.Response(
@@ -177,6 +181,15 @@ class _Body(httpx.AsyncByteStream):
 
 
 @contextmanager
+def _headers_kept_secret() -> Iterator[None]:
+    token = _is_ours.set(True)
+    try:
+        yield
+    finally:
+        _is_ours.reset(token)
+
+
+@contextmanager
 def _our_errors(host: str) -> Iterator[None]:
     try:
         yield
@@ -187,6 +200,16 @@ def _our_errors(host: str) -> Iterator[None]:
         raise Blocked(message) from error
     except (httpcore.NetworkError, httpcore.ProtocolError) as error:
         raise Unreachable(f"{host} could not be reached") from error
+
+
+def _is_to_be_logged(_: logging.LogRecord) -> bool:
+    return not _is_ours.get()
+
+
+def _keep_headers_out_of_logs() -> None:
+    # At DEBUG httpcore writes down the headers of answers: nonces, cookies, codes. It
+    # still does for other pools of this process. A filter is added only once.
+    logging.getLogger("httpcore.http11").addFilter(_is_to_be_logged)
 
 
 @cache

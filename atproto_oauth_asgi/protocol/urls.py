@@ -157,6 +157,22 @@ def parse_origin(text: str, policy: UrlPolicy, *, what: str) -> str:
     return text
 
 
+def parse_redirect(location: str, base: Url, policy: UrlPolicy, *, what: str) -> Url:
+    """Return where a redirect leads: an https URL on port 443, or a path at home.
+
+    Other relative forms, such as ``//host``, are not read.
+
+    Raises:
+        Blocked: it leads to a URL that the policy does not allow, or elsewhere.
+    """
+    is_path = location.startswith("/") and not location.startswith("//")
+    text = base.origin + location if is_path else location
+    url = check_url(text, policy, what=what)
+    if (url.scheme, url.port) != ("https", _DEFAULT_PORTS["https"]):
+        raise Blocked(f"{what}: the redirect leads away from https and its port")
+    return url
+
+
 def find_host_problem(host: str, policy: UrlPolicy) -> str | None:
     """Return why a host is not one to connect to, or None if nothing is wrong."""
     if matches_host(host, policy.private_hosts + policy.http_hosts):

@@ -12,7 +12,7 @@ from atproto_oauth_asgi.models import OAuthSession, OAuthState, TokenResponse
 from atproto_oauth_asgi.network.account import AccountLocator
 from atproto_oauth_asgi.network.auth_server import AuthServerClient, SessionKeys
 from atproto_oauth_asgi.network.beside import Outcome, run_beside
-from atproto_oauth_asgi.protocol.did_document import DidDocument
+from atproto_oauth_asgi.network.identity import Identity
 from atproto_oauth_asgi.protocol.identifiers import Did
 from atproto_oauth_asgi.protocol.token import build_code_form
 from atproto_oauth_asgi.sessions.pending import read_extra
@@ -45,12 +45,11 @@ class CodeExchange:
         Spec: RFC 6749 section 4.1.3, atproto OAuth "Identity Authentication".
         """
         began_at = self._clock()
-        tokens, document = await self._redeem_and_verify(pending, code)
-        is_still_named = document.claimed_handle == pending.handle
+        tokens, identity = await self._redeem_and_verify(pending, code)
         return OAuthSession(
             did=tokens.sub,
-            handle=pending.handle if is_still_named else None,
-            pds_url=document.pds_url,
+            handle=identity.handle,
+            pds_url=identity.pds_url,
             authserver_iss=pending.authserver_iss,
             access_token=tokens.access_token,
             refresh_token=tokens.refresh_token,
@@ -65,7 +64,7 @@ class CodeExchange:
 
     async def _redeem_and_verify(
         self, pending: OAuthState, code: str
-    ) -> tuple[TokenResponse, DidDocument]:
+    ) -> tuple[TokenResponse, Identity]:
         server = await self._accounts.server(pending.authserver_iss)
         kid = read_extra(pending).kid
         keys = SessionKeys(ProofSigner(pending.dpop_private_key), kid)
@@ -79,24 +78,40 @@ class CodeExchange:
             lambda: self._verify(pending),
         )
         try:
-            return tokens, _check_account(tokens, verified, pending)
+            return tokens, await self._check_account(tokens, verified, pending)
         except Exception:
             await self._server.revoke_quietly(server, to_revoke(tokens), keys)
             raise
 
-    async def _verify(self, pending: OAuthState) -> DidDocument:
-        return await self._accounts.verify(
+    async def _verify(self, pending: OAuthState) -> Identity | None:
+        """Look the account anew up, if the login was begun for one."""
+        if read_extra(pending).is_for_anyone:
+            return None
+        document = await self._accounts.verify(
             Did(pending.did or ""),
             pds_url=pending.pds_url or "",
             issuer=pending.authserver_iss,
         )
+        is_still_named = document.claimed_handle == pending.handle
+        return Identity(
+            did=document.did,
+            handle=document.claimed_handle if is_still_named else None,
+            pds_url=document.pds_url,
+        )
 
-
-def _check_account(
-    tokens: TokenResponse, verified: Outcome[DidDocument], pending: OAuthState
-) -> DidDocument:
-    """Return the account's document, if it is the account that was asked for."""
-    if tokens.sub != pending.did:
-        message = "another account signed in than the one that was asked for"
-        raise SubjectMismatch(message)
-    return verified.unwrap()
+    async def _check_account(
+        self,
+        tokens: TokenResponse,
+        verified: Outcome[Identity | None],
+        pending: OAuthState,
+    ) -> Identity:
+        """Return the account, if it is one that this login may end with."""
+        is_for_anyone = read_extra(pending).is_for_anyone
+        if tokens.sub != pending.did and not is_for_anyone:
+            message = "another account signed in than the one that was asked for"
+            raise SubjectMismatch(message)
+        identity = verified.unwrap()
+        if identity is not None:
+            return identity
+        did, issuer = Did(tokens.sub), pending.authserver_iss
+        return await self._accounts.find_signed_in(did, issuer=issuer)

@@ -41,19 +41,28 @@ class AuthorizationRequest(tuple[str, str]):  # noqa: SLOT001 - see below
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingExtra:
-    """What ``OAuthState.extra`` holds."""
+    """What ``OAuthState.extra`` holds.
+
+    ``is_for_anyone`` says that the login was begun with a server. A store that has
+    lost ``OAuthState.did`` must not turn any other login into such a one.
+    """
 
     binding_hash: str = field(repr=False)
+    is_for_anyone: bool = False
     kid: str | None = None
     app_state: str | None = field(default=None, repr=False)
 
 
 def new_pending(
-    wish: LoginWish, *, identity: Identity, issuer: str, now: float
+    wish: LoginWish, *, identity: Identity | None, issuer: str, now: float
 ) -> OAuthState:
-    """Return a new pending login with its own state, verifier and key."""
+    """Return a new pending login with its own state, verifier and key.
+
+    Without an identity it is bound to the issuer alone.
+    """
     extra = {
         "binding": _hash(wish.binding),
+        "anyone": identity is None,
         "kid": wish.kid,
         "app_state": wish.app_state,
     }
@@ -64,9 +73,9 @@ def new_pending(
         scope=wish.scope,
         authserver_iss=issuer,
         dpop_private_key=generate_private_key(),
-        did=identity.did,
-        handle=identity.handle,
-        pds_url=identity.pds_url,
+        did=identity.did if identity else None,
+        handle=identity.handle if identity else None,
+        pds_url=identity.pds_url if identity else None,
         created_at=datetime.fromtimestamp(now, UTC),
         extra=json.dumps(extra),
     )
@@ -82,6 +91,7 @@ def read_extra(pending: OAuthState) -> PendingExtra:
         members: dict[str, Any] = json.loads(pending.extra)
         return PendingExtra(
             binding_hash=_text(members["binding"]),
+            is_for_anyone=members.get("anyone") is True,
             kid=_optional_text(members["kid"]),
             app_state=_optional_text(members["app_state"]),
         )

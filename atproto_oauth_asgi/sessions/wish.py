@@ -8,14 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
-from atproto_oauth_asgi.exceptions import ConfigurationError, InvalidIdentifier
-from atproto_oauth_asgi.protocol.identifiers import (
-    Did,
-    Handle,
-    HostUrl,
-    normalize_identifier,
-)
-from atproto_oauth_asgi.protocol.urls import UrlPolicy
+from atproto_oauth_asgi.exceptions import ConfigurationError
+from atproto_oauth_asgi.protocol.identifiers import Did, Handle, HostUrl
 
 _PROMPTS = ("none", "login", "consent", "select_account", "create")
 _LOOPBACK_PORT = re.compile(
@@ -56,27 +50,17 @@ class LoginWish:
     parameters: Mapping[str, str]
 
 
-def check_identifier(text: str, *, policy: UrlPolicy) -> Handle | Did:
-    """Return the handle or DID that somebody typed to log in with.
-
-    Raises:
-        InvalidIdentifier: it is neither.
-    """
-    name = normalize_identifier(text, policy=policy)
-    if isinstance(name, HostUrl):
-        raise InvalidIdentifier("a handle or a DID is needed, not a server")
-    return name
-
-
 def check_wish(
     options: LoginOptions,
     *,
-    login_hint: str,
+    name: Handle | Did | HostUrl,
     scope: str,
     redirect_uris: Sequence[str],
     kid: str | None,
 ) -> LoginWish:
     """Return the wish; ``scope`` and ``redirect_uris`` are what the client may use.
+
+    Who names a server, not an account, is asked there who they are.
 
     Raises:
         ConfigurationError: an option is not one that this client may use.
@@ -85,7 +69,7 @@ def check_wish(
     if unknown := options.keys() - LoginOptions.__annotations__.keys():
         raise ConfigurationError(f"{min(unknown)}: not an option of a login")
     parameters = {
-        "login_hint": login_hint,
+        "login_hint": None if isinstance(name, HostUrl) else name,
         "prompt": _check_prompt(options.get("prompt")),
         "ui_locales": options.get("ui_locales"),
         "display": options.get("display"),

@@ -138,6 +138,7 @@ class FakeAtproto(httpx.AsyncBaseTransport):
     Attributes:
         seen: every request.
         down: origins that cannot be reached.
+        no_pds: origins without the metadata of a PDS.
         scripts: by path, what comes before the ordinary behaviour; what it gives
             back is the answer, unless it is None.
         require_nonce: whether proofs must hold ``nonce``.
@@ -149,6 +150,7 @@ class FakeAtproto(httpx.AsyncBaseTransport):
         self.clock = Clock()
         self.seen: list[Seen] = []
         self.down: set[str] = set()
+        self.no_pds: set[str] = set()
         self.scripts: dict[str, Script] = {}
         self.require_nonce = False
         self.nonce: str | None = "nonce-1"
@@ -244,13 +246,19 @@ class FakeAtproto(httpx.AsyncBaseTransport):
             return self._did_document(seen.path.removeprefix("/"))
         if seen.origin == RESOLVER:
             return answer(200, {"did": self.handles[HANDLE]})
+        if seen.path == "/.well-known/did.json":
+            return self._did_document(f"did:web:{seen.origin.removeprefix('https://')}")
         if seen.path == "/.well-known/oauth-protected-resource":
-            issuers = [self.issuers[seen.origin]]
-            members = {"resource": seen.origin, "authorization_servers": issuers}
-            return answer(200, members)
+            return self._resource(seen.origin)
         if seen.path == "/.well-known/oauth-authorization-server":
             return answer(200, metadata(seen.origin) | self.metadata_changes)
         return self._endpoint(seen)
+
+    def _resource(self, origin: str) -> httpx.Response:
+        if origin in self.no_pds:
+            return answer(404, {})
+        issuers = [self.issuers[origin]]
+        return answer(200, {"resource": origin, "authorization_servers": issuers})
 
     def _did_document(self, did: str) -> httpx.Response:
         if did not in self.homes:

@@ -7,11 +7,12 @@ from atproto_oauth_asgi.exceptions import (
     DidNotResolved,
     DiscoveryError,
     HandleMismatch,
+    SubjectMismatch,
     Unreachable,
     UnsupportedAuthServerError,
 )
 from atproto_oauth_asgi.network.account import AccountLocator
-from atproto_oauth_asgi.protocol.identifiers import Did, Handle
+from atproto_oauth_asgi.protocol.identifiers import Did, Handle, HostUrl
 from tests.network.atproto import (
     ALICE,
     BOB,
@@ -50,6 +51,7 @@ async def test_find_when_published_then_gives_account_and_server(
 ) -> None:
     """From a handle or a DID to the account and the server that signs it in."""
     account = await accounts.find(identifier)
+    assert account.identity is not None
     assert (account.identity.did, account.identity.handle) == (ALICE, HANDLE)
     assert account.identity.pds_url == PDS
     assert account.server.issuer == ISSUER
@@ -75,7 +77,72 @@ async def test_find_when_server_does_not_know_the_pds_then_is_refused(
         await accounts.find(Did(ALICE))
     internet.homes[ALICE] = PDS2
     internet.clock.now += 301
-    assert (await accounts.find(Did(ALICE))).identity.pds_url == PDS2
+    found = (await accounts.find(Did(ALICE))).identity
+    assert found is not None
+    assert found.pds_url == PDS2
+
+
+@pytest.mark.covers("DISC-18")
+@pytest.mark.parametrize("origin", [PDS, ISSUER])
+async def test_find_when_a_server_is_named_then_gives_its_authorization_server(
+    internet: FakeAtproto, accounts: AccountLocator, origin: str
+) -> None:
+    """A host is taken for a PDS first, and then for an authorization server."""
+    internet.no_pds = {ISSUER}
+    account = await accounts.find(HostUrl(origin=origin))
+    assert (account.identity, account.server.issuer) == (None, ISSUER)
+    asked = [(seen.origin, seen.path.rpartition("-")[2]) for seen in internet.seen]
+    assert asked == [(origin, "resource"), (ISSUER, "server")]
+
+
+@pytest.mark.covers("DISC-18", "DISC-02", "MIX-05")
+async def test_find_when_a_server_is_neither_then_is_refused(
+    internet: FakeAtproto, accounts: AccountLocator
+) -> None:
+    """What is no PDS and no authorization server leads nowhere."""
+    internet.no_pds = {ISSUER}
+    internet.metadata_changes = {"issuer": OTHER_ISSUER}
+    with pytest.raises(DiscoveryError):
+        await accounts.find(HostUrl(origin=ISSUER))
+    internet.metadata_changes = {"protected_resources": [PDS2]}
+    with pytest.raises(DiscoveryError):
+        await accounts.find(HostUrl(origin=PDS))
+
+
+@pytest.mark.covers("DISC-18")
+async def test_find_when_a_server_is_down_then_is_not_asked_again(
+    internet: FakeAtproto, accounts: AccountLocator
+) -> None:
+    """A host that does not answer is not taken for something else."""
+    internet.down = {PDS}
+    with pytest.raises(Unreachable):
+        await accounts.find(HostUrl(origin=PDS))
+    assert len(internet.seen) == 1
+
+
+@pytest.mark.covers("TOK-07", "DISC-19")
+async def test_find_signed_in_when_account_leads_to_the_server_then_gives_it(
+    internet: FakeAtproto, accounts: AccountLocator
+) -> None:
+    """Nothing that was known before is believed."""
+    await accounts.find(Did(ALICE))
+    asked_before = len(internet.seen)
+    found = await accounts.find_signed_in(Did(ALICE), issuer=ISSUER)
+    assert (found.did, found.handle, found.pds_url) == (ALICE, HANDLE, PDS)
+    origins = [seen.origin for seen in internet.seen[asked_before:]]
+    assert {PLC, PDS} < set(origins)
+
+
+@pytest.mark.covers("TOK-07", "MIX-09", "MIX-10")
+async def test_find_signed_in_when_account_leads_elsewhere_then_is_refused(
+    internet: FakeAtproto, accounts: AccountLocator
+) -> None:
+    """A server cannot vouch for an account that does not lead to it."""
+    with pytest.raises(SubjectMismatch):
+        await accounts.find_signed_in(Did(ALICE), issuer=OTHER_ISSUER)
+    internet.metadata_changes = {"protected_resources": [PDS2]}
+    with pytest.raises(DiscoveryError):
+        await accounts.find_signed_in(Did(ALICE), issuer=ISSUER)
 
 
 @pytest.mark.covers("MIX-15")

@@ -31,7 +31,8 @@ EVE = Did("did:plc:aaaaaaaaaaaaaaaaaaaaaaaa")
 WEB = Did("did:web:id.example.com")
 HANDLE = Handle("alice.example.com")
 PDS = "https://pds.example.com"
-HOSTS = (HANDLE, "plc.directory", "id.example.com", "resolver.example.com")
+RESOLVER_HOST = "resolver.example.com"
+HOSTS = (HANDLE, "plc.directory", "id.example.com", RESOLVER_HOST)
 
 
 def document(did: str, handle: str | None, **changes: Any) -> dict[str, Any]:
@@ -274,6 +275,115 @@ async def test_resolve_when_web_answer_is_no_did_then_is_not_found(
     published.answers["/.well-known/atproto-did"] = answer
     with pytest.raises(HandleNotFound):
         await published.resolve()
+
+
+def redirect(location: str, status: int = 302, body: bytes = b"") -> bytes:
+    return http(status, body, headers=[("Location", location)])
+
+
+@pytest.mark.covers("ID-20", "IDN-15", "NET-11")
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_resolve_when_web_redirects_then_three_hops_are_followed(
+    published: Publications, status: int
+) -> None:
+    """To other hosts and other paths; nothing goes along that could tell on us."""
+    published.publish(ALICE)
+    published.answers |= {
+        "/.well-known/atproto-did": redirect("https://id.example.com/a?b=c", status),
+        "/a?b=c": redirect("/second", status),
+        "/second": redirect("https://resolver.example.com/did", status),
+        "/did": http(200, ALICE.encode()),
+    }
+    assert await published.resolve() == ALICE_HERSELF
+    asked = list(dict.fromkeys(published.world.asked))
+    assert asked[:3] == [HANDLE, "id.example.com", RESOLVER_HOST]
+    for head in published.world.heads:
+        names = {line.partition(b":")[0].lower() for line in head.split(b"\r\n")[1:-2]}
+        assert names == {b"host", b"accept", b"accept-encoding", b"user-agent"}
+
+
+@pytest.mark.covers("ID-20", "IDN-15", "SRF-06", "DOS-08")
+@pytest.mark.parametrize(
+    "location",
+    [
+        "https://alice.example.com/.well-known/atproto-did",
+        "http://id.example.com/did",
+        "https://id.example.com:8443/did",
+        "https://user@id.example.com/did",
+        "https://private.example.com/did",
+        "https://127.0.0.1/did",
+        "https://[::1]/did",
+        "https://localhost/did",
+        "//id.example.com/did",
+        "did",
+        "?did",
+        "/../did",
+        "/did#x",
+        "/\\id.example.com/did",
+        "",
+        "file:///did",
+        "https://id.example.com/" + "x" * 9000,
+    ],
+)
+async def test_resolve_when_redirect_leads_astray_then_is_not_followed(
+    published: Publications, location: str
+) -> None:
+    """Each hop is checked as the first: https, port 443, a public host."""
+    published.publish(ALICE)
+    published.world.addresses["private.example.com"] = ["10.0.0.1"]
+    published.answers["/.well-known/atproto-did"] = redirect(location)
+    published.answers["/did"] = http(200, ALICE.encode())
+    with pytest.raises(HandleNotFound):
+        await published.resolve(
+            allowed_ports=(443, 8443), unsafe_http_hosts=("id.example.com",)
+        )
+    assert set(published.paths) == {"/.well-known/atproto-did"}
+    assert len(published.paths) <= 4
+
+
+@pytest.mark.covers("ID-20", "IDN-15", "DOS-08")
+async def test_resolve_when_there_is_a_fourth_hop_then_is_not_found(
+    published: Publications,
+) -> None:
+    """However short the rest of the way would be."""
+    published.publish(ALICE)
+    published.answers |= {
+        "/.well-known/atproto-did": redirect("/1"),
+        "/1": redirect("/2"),
+        "/2": redirect("/3"),
+        "/3": redirect("/4", body=ALICE.encode()),
+        "/4": http(200, ALICE.encode()),
+    }
+    with pytest.raises(HandleNotFound):
+        await published.resolve()
+    assert published.paths[-1] == "/3"
+
+
+@pytest.mark.covers("ID-20", "IDN-15")
+@pytest.mark.parametrize("count", [0, 2])
+async def test_resolve_when_there_is_not_one_location_then_is_not_found(
+    published: Publications, count: int
+) -> None:
+    """Nobody chooses between two ways."""
+    published.publish(ALICE)
+    headers = [("Location", "/did")] * count
+    published.answers["/.well-known/atproto-did"] = http(302, headers=headers)
+    published.answers["/did"] = http(200, ALICE.encode())
+    with pytest.raises(HandleNotFound):
+        await published.resolve()
+
+
+@pytest.mark.covers("ID-20", "DOS-01", "DOS-A01")
+async def test_resolve_when_every_hop_is_slow_then_they_share_the_time(
+    published: Publications,
+) -> None:
+    """Redirects do not stretch the time of the step."""
+    published.web_delay_s = 0.5
+    path = "/.well-known/atproto-did"
+    published.answers[path] = redirect(f"https://{HANDLE}{path}")
+    with pytest.raises(TimedOut):
+        await published.resolve(timeout_s=0.9)
+    assert len(published.paths) == 2
 
 
 @pytest.mark.covers("ID-07")

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import anyio
+import httpcore
 import httpx
 import pytest
 from anyio.abc import ByteStream
@@ -566,3 +567,42 @@ async def test_transport_when_cancelled_then_the_connection_is_given_back(
         group.cancel_scope.cancel()
     await transport.aclose()
     assert len(world.connected) == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.covers("LOG-03", "WEB-15")
+async def test_logs_when_all_is_logged_then_hold_no_header(
+    world: World,
+    client_tls: ssl.SSLContext,
+    server_tls: MakeTls,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """At DEBUG the HTTP library writes answers down; not those of our own pool."""
+    answers = [("DPoP-Nonce", "canary-1"), ("Set-Cookie", "canary-2")]
+    answers.append(("Location", "https://x.example.com/?request_uri=canary-3"))
+    await world.serve(HOST, saying(http(302, headers=answers)), tls=server_tls(HOST))
+    caplog.set_level(0)
+    response = await ask_once(
+        world.network(ssl_context=client_tls),
+        f"https://{HOST}/canary-4?code=canary-5",
+        headers={"Authorization": "DPoP canary-6", "DPoP": "canary-7"},
+    )
+    assert response.headers["dpop-nonce"] == "canary-1"
+    assert "connect_tcp" in caplog.text
+    assert "canary" not in caplog.text
+
+
+@pytest.mark.anyio
+async def test_logs_when_another_pool_is_used_then_are_untouched(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the application logs of its own requests is its own business."""
+    await world.serve(HOST, saying(http(headers=[("X", "canary")])))
+    network = world.network(unsafe_http_hosts=(HOST,))
+    caplog.set_level(0)
+    await ask_once(network, f"http://{HOST}/")
+    backend = GuardedTransport(network)._backend
+    async with httpcore.AsyncConnectionPool(network_backend=backend) as pool:
+        await pool.request("GET", f"http://{HOST}/")
+    assert "receive_response_headers.complete" in caplog.text
+    assert caplog.text.count("canary") == 1

@@ -13,6 +13,7 @@ from atproto_oauth_asgi.protocol.urls import (
     check_url,
     matches_host,
     parse_origin,
+    parse_redirect,
 )
 
 STRICT = UrlPolicy()
@@ -328,3 +329,60 @@ def test_check_url_when_huge_then_is_refused_at_once(part: str) -> None:
         with pytest.raises(Blocked):
             check(text)
     assert time.perf_counter() - started < 1
+
+
+@pytest.mark.covers("ID-20")
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("https://b.example.com/x?y", "https://b.example.com/x?y"),
+        ("https://b.example.com", "https://b.example.com/"),
+        ("/x", "https://a.example.com/x"),
+        ("/", "https://a.example.com/"),
+    ],
+)
+def test_parse_redirect_when_plain_then_gives_the_target(
+    location: str, target: str
+) -> None:
+    """A whole URL, or a path on the host that redirects."""
+    base = check("https://a.example.com/from?q")
+    assert str(parse_redirect(location, base, STRICT, what="handle")) == target
+
+
+@settings(deadline=None)
+@pytest.mark.covers("ID-20", "IDN-15", "NET-11")
+@given(st.text() | st.from_regex(r"(https?:)?//?[^/]*(/.*)?", fullmatch=True))
+def test_parse_redirect_when_given_anything_then_refuses_or_stays_public(
+    location: str,
+) -> None:
+    """Whatever a server says, the target is https on port 443, or there is none."""
+    policy = UrlPolicy(
+        allowed_ports=(443, 8443), http_hosts=(".com", "b"), private_hosts=(".com",)
+    )
+    base = check("https://a.example.com/from")
+    try:
+        url = parse_redirect(location, base, policy, what="handle")
+    except Blocked:
+        return
+    assert (url.scheme, url.port) == ("https", 443)
+    assert location.startswith("https://") or url.host == base.host
+
+
+@pytest.mark.covers("ID-20", "IDN-15", "NET-11")
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://b.example.com/x",
+        "http://b.example.com:443/x",
+        "https://b.example.com:8443/x",
+        "//b.example.com/x",
+        "/../x",
+        "x",
+        "",
+    ],
+)
+def test_parse_redirect_when_it_leads_off_https_then_is_refused(location: str) -> None:
+    """What the network's options allow elsewhere does not hold for a redirect."""
+    policy = UrlPolicy(allowed_ports=(443, 8443), http_hosts=("b.example.com",))
+    with pytest.raises(Blocked):
+        parse_redirect(location, check("https://a.example.com/"), policy, what="x")

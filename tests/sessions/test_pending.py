@@ -55,6 +55,15 @@ def test_pending_when_made_then_remembers_what_the_callback_needs() -> None:
     assert (extra.kid, extra.app_state) == ("key-1", "canary-app-state")
 
 
+@pytest.mark.covers("DISC-19")
+def test_pending_when_a_server_was_named_then_is_bound_to_it_alone() -> None:
+    """Only such a login is for anyone; losing the account does not make it one."""
+    made = new_pending(WISH, identity=None, issuer=ISSUER, now=NOW)
+    assert (made.did, made.handle, made.pds_url) == (None, None, None)
+    assert (made.authserver_iss, read_extra(made).is_for_anyone) == (ISSUER, True)
+    assert not read_extra(pending(did=None)).is_for_anyone
+
+
 @pytest.mark.covers("PAR-08", "PAR-10", "DPOP-01", "LGN-13")
 def test_pending_when_many_then_share_nothing_secret() -> None:
     """State, verifier and key are new for every login."""

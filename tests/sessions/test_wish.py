@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atproto_oauth_asgi.exceptions import ConfigurationError
+from atproto_oauth_asgi.protocol.identifiers import Handle, HostUrl
 from atproto_oauth_asgi.sessions.wish import LoginWish, check_wish
 
 HOSTED = "https://app.example.com/oauth/callback"
@@ -18,7 +19,7 @@ SCOPE = "atproto repo:com.example.post blob:image/*"
 def wish(*redirect_uris: str, **options: Any) -> LoginWish:
     return check_wish(
         options,  # type: ignore[arg-type]
-        login_hint="alice.example.com",
+        name=Handle("alice.example.com"),
         scope=SCOPE,
         redirect_uris=redirect_uris or (HOSTED, SECOND),
         kid="key-1",
@@ -51,6 +52,19 @@ def test_wish_when_parameters_are_chosen_then_go_along() -> None:
         "ui_locales": "de fr",
         "display": "popup",
     }
+
+
+@pytest.mark.covers("DISC-19")
+def test_wish_when_a_server_is_named_then_hints_at_nobody() -> None:
+    """Who signs in is not known, and the server is not told a guess."""
+    made = check_wish(
+        {},
+        name=HostUrl(origin="https://pds.example.com"),
+        scope=SCOPE,
+        redirect_uris=(HOSTED,),
+        kid=None,
+    )
+    assert made.parameters == {}
 
 
 @pytest.mark.covers("PAR-15", "LGN-21")
