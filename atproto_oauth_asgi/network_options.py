@@ -55,7 +55,8 @@ class Network:
             authorization server may name for its endpoints.
         ssl_context: for servers with a private certificate authority.
         user_agent: what outbound requests call themselves.
-        timeout_s: seconds for one protocol step, from connect to last byte.
+        timeout_s: seconds for one protocol step, from waiting for a turn to the last
+            byte.
         login_budget_s: seconds for all steps of starting a login.
         resolver: see ``Resolver``; None means the system's.
         connector: see ``Connector``; None means TCP.
