@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
 
@@ -131,14 +132,17 @@ def _document(members: dict[str, Any]) -> dict[str, Handler]:
     """Return the handlers of a public document, which is encoded once.
 
     Spec: RFC 9111; a key that was removed must be gone everywhere in ten minutes.
+    RFC 9110 section 13.1.2: who has this very document gets no second copy.
     """
     body = json.dumps(members).encode()
+    etag = f'"{sha256(body).hexdigest()[:32]}"'
+    headers = {**_PUBLIC_DOCUMENT, "ETag": etag}
 
     async def answer(request: Request) -> Response:
+        if etag in _known_etags(request):
+            return Response(status_code=304, headers=headers)
         content = b"" if request.method == "HEAD" else body
-        response = Response(
-            content, headers=_PUBLIC_DOCUMENT, media_type="application/json"
-        )
+        response = Response(content, headers=headers, media_type="application/json")
         response.headers["Content-Length"] = str(len(body))
         return response
 
@@ -146,6 +150,11 @@ def _document(members: dict[str, Any]) -> dict[str, Handler]:
         return Response(status_code=204, headers=_PREFLIGHT)
 
     return {"GET": answer, "HEAD": answer, "OPTIONS": allow}
+
+
+def _known_etags(request: Request) -> list[str]:
+    fields = ",".join(request.headers.getlist("if-none-match"))
+    return [each.strip().removeprefix("W/") for each in fields.split(",")]
 
 
 def _is_loopback_address(request: Request) -> bool:

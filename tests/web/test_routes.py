@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from atproto_oauth_asgi.config import ClientKey
+from atproto_oauth_asgi.crypto.keys import generate_private_key
 from tests.sessions.making import make_session
 from tests.web.desk import Desk
 from tests.web.driving import (
@@ -105,6 +107,35 @@ async def test_document_when_headers_are_hostile_then_the_bytes_are_the_same(
         assert sent.start["headers"] == plain.start["headers"]
     assert b"evil" not in plain.body
     assert desk.server.sent == []
+
+
+@pytest.mark.covers("META-22", "WEB-13")
+@pytest.mark.parametrize("path", ROUTES[:2])
+@pytest.mark.parametrize("form", ["{}", "W/{}", '"other", {}'])
+async def test_document_when_it_is_known_then_is_not_sent_again(
+    path: str, form: str
+) -> None:
+    """Who has this very document gets 304; who has another one gets this one."""
+    desk = Desk()
+    (etag,) = (await desk.get(path)).header("etag")
+    again = await desk.get(path, ("if-none-match", form.format(etag)))
+    assert (again.status, again.body) == (304, b"")
+    assert again.header("etag") == [etag]
+    assert again.header("cache-control") == ["public, max-age=600"]
+    other = await desk.get(path, ("if-none-match", '"other"'))
+    assert other.status == 200
+
+
+@pytest.mark.covers("META-22", "WEB-13")
+async def test_keys_when_one_is_removed_then_the_etag_is_another() -> None:
+    """A cache that asks again hears of it."""
+    first = ClientKey(generate_private_key())
+    second = ClientKey(generate_private_key(), use="publish")
+    before, after = Desk(client_keys=[first, second]), Desk(client_keys=[first])
+    old = (await before.get("/oauth/jwks.json")).header("etag")
+    sent = await after.get("/oauth/jwks.json", ("if-none-match", old[0]))
+    assert sent.status == 200
+    assert sent.header("etag") != old
 
 
 @pytest.mark.covers("HTTP-10", "HTTP-11", "WEB-01")
