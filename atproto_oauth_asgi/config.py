@@ -220,11 +220,6 @@ class OAuthConfig:
         }
 
 
-def option_names() -> set[str]:
-    """Return the names of all options."""
-    return {item.name for item in fields(OAuthConfig) if item.init}
-
-
 def _path_options() -> list[str]:
     return [item.name for item in fields(OAuthConfig) if item.name.endswith("_path")]
 

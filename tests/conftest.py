@@ -12,6 +12,7 @@ pytest_plugins = [
     "tests.reference_network.fixtures",
     "tests.browser.fixtures",
     "tests.conformance.recorder",
+    "tests.network.staging",
 ]
 
 _REQUIREMENT_ID = re.compile(r"[A-Z]+-A?[0-9]{2,3}")

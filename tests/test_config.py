@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from atproto_oauth_asgi.config import ClientKey, OAuthConfig, OAuthOptions, option_names
+from atproto_oauth_asgi.config import ClientKey, OAuthConfig, OAuthOptions
 from atproto_oauth_asgi.crypto.keys import generate_private_key, private_jwk, public_jwk
 from atproto_oauth_asgi.exceptions import ConfigurationError
 from atproto_oauth_asgi.network_options import Network
@@ -102,11 +102,10 @@ def test_jwks_when_keys_rotate_then_holds_public_halves_of_those_in_use() -> Non
 
 def test_options_when_compared_then_are_the_fields() -> None:
     """The typed options of the middleware and the fields are the same names."""
-    assert option_names() == OAuthOptions.__annotations__.keys()
-    fields = {name: OAuthConfig.__annotations__[name] for name in option_names()}
-    assert OAuthOptions.__annotations__.keys() == fields.keys()
+    names = {item.name for item in fields(OAuthConfig)}
+    assert names == OAuthOptions.__annotations__.keys()
     for name, annotation in OAuthOptions.__annotations__.items():
-        assert annotation.__forward_arg__ == fields[name], name
+        assert annotation.__forward_arg__ == OAuthConfig.__annotations__[name], name
 
 
 def test_secrets_when_several_then_are_kept_in_order() -> None:

@@ -6,7 +6,6 @@ import gzip
 import time
 import tracemalloc
 import zlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -37,7 +36,7 @@ from tests.network.atproto import (
     answer,
 )
 from tests.network.servers import Conversation, http, port_of, saying
-from tests.network.stage import HOPS, WELL_KNOWN, Stage, closing, open_stage
+from tests.network.stage import HOPS, WELL_KNOWN, Stage, closing
 
 pytestmark = pytest.mark.anyio
 
@@ -46,18 +45,6 @@ STEPS = [hop for hop in HOPS if hop != "data"]
 JSON_STEPS = [hop for hop in STEPS if hop not in {"handle", "revocation"}]
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDPoP-Nonce: n\r\n"
 PAR_OK = OK.replace(b"200", b"201")
-
-
-@pytest.fixture
-async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
-    async with open_stage(monkeypatch) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def client(stage: Stage) -> AsyncIterator[OAuthClient]:
-    async with closing(stage.client()) as opened:
-        yield opened
 
 
 def head_for(hop: str) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -41,23 +40,11 @@ from tests.network.atproto import (
     answer,
 )
 from tests.network.servers import http, saying
-from tests.network.stage import WEB_DID, WELL_KNOWN, Stage, closing, open_stage
+from tests.network.stage import WEB_DID, WELL_KNOWN, Stage, closing
 
 pytestmark = pytest.mark.anyio
 
 EVE = "did:plc:eeeeeeeeeeeeeeeeeeeeeeee"
-
-
-@pytest.fixture
-async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
-    async with open_stage(monkeypatch) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def client(stage: Stage) -> AsyncIterator[OAuthClient]:
-    async with closing(stage.client()) as opened:
-        yield opened
 
 
 def document(did: str = ALICE, **changes: Any) -> dict[str, Any]:

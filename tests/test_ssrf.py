@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import anyio
 import httpx
@@ -36,7 +36,6 @@ from tests.network.stage import (
     WELL_KNOWN,
     Stage,
     closing,
-    open_stage,
 )
 
 pytestmark = pytest.mark.anyio
@@ -76,18 +75,6 @@ DISGUISED = [
     "fe80::1%eth0",
 ]
 CLOUD = ["169.254.169.254", "fd00:ec2::254", "100.100.100.200", "168.63.129.16"]
-
-
-@pytest.fixture
-async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
-    async with open_stage(monkeypatch) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def client(stage: Stage) -> AsyncIterator[OAuthClient]:
-    async with closing(stage.client()) as opened:
-        yield opened
 
 
 def forget(stage: Stage) -> None:

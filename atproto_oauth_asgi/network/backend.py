@@ -6,7 +6,6 @@ import ipaddress
 import select
 import socket
 import ssl
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -15,15 +14,11 @@ import anyio
 import httpcore
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSAttribute, TLSStream
+from typing_extensions import override
 
 from atproto_oauth_asgi.network.addresses import check_address, parse_networks
 from atproto_oauth_asgi.network_options import Network
 from atproto_oauth_asgi.protocol.urls import matches_host
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 # More than any honest host has; all of them are checked.
 _MAX_ADDRESSES = 64

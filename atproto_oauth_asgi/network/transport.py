@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
@@ -21,6 +20,7 @@ import anyio.to_thread
 import httpcore
 import httpx
 from anyio.lowlevel import RunVar
+from typing_extensions import override
 
 from atproto_oauth_asgi.exceptions import (
     Blocked,
@@ -32,11 +32,6 @@ from atproto_oauth_asgi.exceptions import (
 from atproto_oauth_asgi.network.backend import GuardedBackend
 from atproto_oauth_asgi.network_options import Network
 from atproto_oauth_asgi.protocol.urls import Url, check_url
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 _MAX_IDLE_CONNECTIONS = 50
 _IDLE_S = 30.0
@@ -113,7 +108,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
                 target=url.target,
             ),
             headers=self._headers(request, url),
-            content=request.stream,
+            content=_body_of(request),
             # No other extension: some of them lead elsewhere (sni_hostname, target).
             extensions={"timeout": request.extensions.get("timeout", timeout)},
         )
@@ -147,6 +142,30 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             )
             self._pools.set(pool)
         return pool
+
+
+def _body_of(request: httpx.Request) -> AsyncIterable[bytes]:
+    if isinstance(request.stream, httpx.ByteStream):
+        return _Whole(b"".join(request.stream))
+    if isinstance(request.stream, AsyncIterable):
+        return request.stream
+    message = "the body of the request cannot be read asynchronously"
+    raise Blocked(message)
+
+
+class _Whole:
+    """A body that is there. No generator: a cancelled request would leave it hanging."""
+
+    def __init__(self, content: bytes) -> None:
+        self._left = [content]
+
+    def __aiter__(self) -> _Whole:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop()
 
 
 class _Body(httpx.AsyncByteStream):

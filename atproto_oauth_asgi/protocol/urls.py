@@ -7,16 +7,12 @@ to, so that no two parsers can disagree about the host.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from atproto_oauth_asgi.exceptions import Blocked
+from typing_extensions import override
 
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
+from atproto_oauth_asgi.exceptions import Blocked
 
 # The handle specification, "Additional Non-Syntax Restrictions".
 RESERVED_TLDS = frozenset(

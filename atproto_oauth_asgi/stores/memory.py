@@ -6,7 +6,6 @@ start no task. What has expired is removed while something else is saved.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -14,14 +13,11 @@ from dataclasses import dataclass, field
 from threading import RLock
 from typing import Generic, TypeVar
 
+from typing_extensions import override
+
 from atproto_oauth_asgi.models import OAuthSession, OAuthState
 from atproto_oauth_asgi.stores.base import Record, SessionStore, StateStore
 from atproto_oauth_asgi.stores.locks import Lease, ProcessLocks, unix_now
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")

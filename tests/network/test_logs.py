@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,15 +12,9 @@ import pytest
 
 from atproto_oauth_asgi.exceptions import OAuthError
 from tests.network.atproto import HANDLE, ISSUER, PAR, TOKEN, Seen, answer
-from tests.network.stage import Stage, closing, open_stage
+from tests.network.stage import Stage, closing
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
-    async with open_stage(monkeypatch) as opened:
-        yield opened
 
 
 @pytest.mark.covers("LOG-03", "WEB-15")

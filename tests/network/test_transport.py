@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gc
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -9,6 +11,7 @@ import httpcore
 import httpx
 import pytest
 from anyio.abc import ByteStream
+from typing_extensions import override
 
 from atproto_oauth_asgi.exceptions import (
     Blocked,
@@ -606,3 +609,44 @@ async def test_logs_when_another_pool_is_used_then_are_untouched(
         await pool.request("GET", f"http://{HOST}/")
     assert "receive_response_headers.complete" in caplog.text
     assert caplog.text.count("canary") == 1
+
+
+@pytest.mark.anyio
+async def test_request_when_cancelled_while_sending_then_leaves_nothing_hanging() -> (
+    None
+):
+    """A body that was not taken is no generator that trio would complain of."""
+
+    class Stuck(ByteStream):
+        @override
+        async def receive(self, max_bytes: int = 65536) -> bytes:
+            await anyio.sleep_forever()
+            return b"x" * max_bytes
+
+        @override
+        async def send(self, item: bytes) -> None:
+            if b"the body" in item:
+                await anyio.sleep_forever()
+
+        @override
+        async def send_eof(self) -> None:
+            return
+
+        @override
+        async def aclose(self) -> None:
+            return
+
+    async def connect(address: str, port: int) -> ByteStream:
+        return Stuck()
+
+    network = replace(
+        Network.development(plc_url="http://localhost:1"), connector=connect
+    )
+    transport = GuardedTransport(network)
+    request = httpx.Request("POST", "http://127.0.0.1:1/x", content=b"the body")
+    with anyio.move_on_after(0.05) as scope:
+        await transport.handle_async_request(request)
+    assert scope.cancelled_caught
+    await transport.aclose()
+    del transport, request
+    gc.collect()
