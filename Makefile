@@ -2,8 +2,9 @@
 # first time, a network. Everything it makes stays in ignored folders.
 
 PYTHON ?= python3
-# reference: the official PDS on this machine. live: the public network.
-NETWORK ?= reference
+# Of `make demo`. local: a small one in Python. reference: the official PDS, from npm.
+# live: the public network.
+NETWORK ?= local
 # What `make test` runs: files, names or options of pytest. Empty: everything.
 T ?=
 # Groups of rules that `make conformance` wants to be closed: REQUIRE=NET,DOS
@@ -27,7 +28,7 @@ help: ## this list
 	@echo "make TARGET"
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-demo: $(INSTALLED) $(PDS_INSTALLED) ## a login to try, at once (NETWORK=live: with your own account)
+demo: $(INSTALLED) $(if $(filter reference,$(NETWORK)),$(PDS_INSTALLED)) ## a login to try, at once (NETWORK=reference: the official PDS; live: your own account)
 	@$(BIN)/python -m tests.reference_network.demo $(NETWORK)
 
 ifeq ($(strip $(T)),)

@@ -1,110 +1,95 @@
-"""Log in with your AT Protocol account, for any ASGI application."""
+"""Log in with your AT Protocol account, for any ASGI application.
 
-from atproto_oauth_asgi.client import OAuthClient
-from atproto_oauth_asgi.config import ClientKey, OAuthConfig
-from atproto_oauth_asgi.exceptions import (
-    AccountMoved,
-    AmbiguousHandle,
-    AuthorizationServerError,
-    Blocked,
-    CallbackError,
-    ClientKeyRetired,
-    ConfigurationError,
-    CookieTooLarge,
-    DidNotResolved,
-    DiscoveryError,
-    HandleMismatch,
-    HandleNotFound,
-    IdentityError,
-    InvalidIdentifier,
-    IssuerMismatch,
-    LoginDenied,
-    NotAuthenticatedError,
-    OAuthError,
-    OAuthStateError,
-    OAuthTokenError,
-    RefreshUnavailable,
-    ScopeMissingError,
-    SessionError,
-    SessionExpired,
-    SessionRevoked,
-    StoreError,
-    SubjectMismatch,
-    TimedOut,
-    TooLarge,
-    TransportError,
-    Unreachable,
-    UnsupportedAuthServerError,
-    WrongBrowser,
-)
-from atproto_oauth_asgi.middleware import ATProtoOAuthMiddleware
-from atproto_oauth_asgi.models import (
-    AuthServerMetadata,
-    OAuthSession,
-    OAuthState,
-    TokenResponse,
-)
-from atproto_oauth_asgi.network.pds import PDSClient, raise_for_xrpc
-from atproto_oauth_asgi.network_options import Network
-from atproto_oauth_asgi.stores.base import RecordStore, SessionStore, StateStore
-from atproto_oauth_asgi.stores.memory import (
-    MemorySessionStore,
-    MemoryStateStore,
-    MemoryStore,
-)
-from atproto_oauth_asgi.web.auth import ATProtoAuth, current_auth
+The names below are imported when they are first asked for: an application pays at its
+start for what it uses. Type checkers and editors read ``__init__.pyi``.
+"""
 
-__all__ = [
-    "ATProtoAuth",
-    "ATProtoOAuthMiddleware",
-    "AccountMoved",
-    "AmbiguousHandle",
-    "AuthServerMetadata",
-    "AuthorizationServerError",
-    "Blocked",
-    "CallbackError",
-    "ClientKey",
-    "ClientKeyRetired",
-    "ConfigurationError",
-    "CookieTooLarge",
-    "DidNotResolved",
-    "DiscoveryError",
-    "HandleMismatch",
-    "HandleNotFound",
-    "IdentityError",
-    "InvalidIdentifier",
-    "IssuerMismatch",
-    "LoginDenied",
-    "MemorySessionStore",
-    "MemoryStateStore",
-    "MemoryStore",
-    "Network",
-    "NotAuthenticatedError",
-    "OAuthClient",
-    "OAuthConfig",
-    "OAuthError",
-    "OAuthSession",
-    "OAuthState",
-    "OAuthStateError",
-    "OAuthTokenError",
-    "PDSClient",
-    "RecordStore",
-    "RefreshUnavailable",
-    "ScopeMissingError",
-    "SessionError",
-    "SessionExpired",
-    "SessionRevoked",
-    "SessionStore",
-    "StateStore",
-    "StoreError",
-    "SubjectMismatch",
-    "TimedOut",
-    "TokenResponse",
-    "TooLarge",
-    "TransportError",
-    "Unreachable",
-    "UnsupportedAuthServerError",
-    "WrongBrowser",
-    "current_auth",
-    "raise_for_xrpc",
-]
+from importlib import import_module as _import_module
+
+_HOMES = {
+    "client": ("OAuthClient",),
+    "client_keys": ("ClientKey",),
+    "config": ("OAuthConfig",),
+    "exceptions": (
+        "AccountMoved",
+        "AmbiguousHandle",
+        "AuthorizationServerError",
+        "Blocked",
+        "CallbackError",
+        "ClientKeyRetired",
+        "ConfigurationError",
+        "CookieTooLarge",
+        "DidNotResolved",
+        "DiscoveryError",
+        "HandleMismatch",
+        "HandleNotFound",
+        "IdentityError",
+        "InvalidIdentifier",
+        "IssuerMismatch",
+        "LoginDenied",
+        "NotAuthenticatedError",
+        "OAuthError",
+        "OAuthStateError",
+        "OAuthTokenError",
+        "RefreshUnavailable",
+        "ScopeMissingError",
+        "SessionError",
+        "SessionExpired",
+        "SessionRevoked",
+        "StoreError",
+        "SubjectMismatch",
+        "TimedOut",
+        "TooLarge",
+        "TooManyLogins",
+        "TransportError",
+        "Unreachable",
+        "UnsupportedAuthServerError",
+        "WrongBrowser",
+    ),
+    "login_limits": ("LoginLimits",),
+    "middleware": ("ATProtoOAuthMiddleware",),
+    "models": (
+        "AuthServerMetadata",
+        "OAuthSession",
+        "OAuthState",
+        "TokenResponse",
+    ),
+    "network.pds": (
+        "PDSClient",
+        "raise_for_xrpc",
+    ),
+    "network_options": ("Network",),
+    "stores.base": (
+        "RecordStore",
+        "SessionStore",
+        "StateStore",
+    ),
+    "stores.memory": (
+        "MemorySessionStore",
+        "MemoryStateStore",
+        "MemoryStore",
+    ),
+    "web.auth": (
+        "ATProtoAuth",
+        "current_auth",
+    ),
+}
+
+_home_of = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_home_of)  # noqa: PLE0605 - made of what stands above
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from where it lives."""
+    if name not in _home_of:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    value: object = getattr(_import_module(f"{__name__}.{_home_of[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return list(__all__)

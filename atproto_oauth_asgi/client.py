@@ -7,26 +7,23 @@ A login reads from top to bottom: ``begin_login`` until the browser leaves,
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Self, Unpack
 
-from atproto_oauth_asgi.config import ClientKey, OAuthConfig
-from atproto_oauth_asgi.crypto.keys import PrivateKey
-from atproto_oauth_asgi.dpop import Clock, ProofSigner
+from atproto_oauth_asgi.client_keys import ClientKey, KeyMaterial, load_client_keys
+from atproto_oauth_asgi.config import OAuthConfig, SecretKey
+from atproto_oauth_asgi.dpop import Clock
 from atproto_oauth_asgi.exceptions import (
     ConfigurationError,
-    OAuthError,
     OAuthStateError,
 )
 from atproto_oauth_asgi.models import OAuthSession, OAuthState
-from atproto_oauth_asgi.network.account import Account
-from atproto_oauth_asgi.network.auth_server import ClientIdentity, SessionKeys
+from atproto_oauth_asgi.network.auth_server import ClientIdentity
 from atproto_oauth_asgi.network.beside import run_shielded, time_limit
-from atproto_oauth_asgi.network.cache import SharedCache
-from atproto_oauth_asgi.network.pds import PDSClient, SessionTokens
+from atproto_oauth_asgi.network.concerning import concerning
+from atproto_oauth_asgi.network.pds import PDSClient, Response, SessionTokens
 from atproto_oauth_asgi.network.services import build_services
 from atproto_oauth_asgi.network_options import Network
-from atproto_oauth_asgi.pkce import PKCEManager
 from atproto_oauth_asgi.protocol.callback import (
     CallbackAnswer,
     check_callback,
@@ -35,14 +32,7 @@ from atproto_oauth_asgi.protocol.callback import (
 )
 from atproto_oauth_asgi.protocol.client_metadata import build_loopback_client_id
 from atproto_oauth_asgi.protocol.identifiers import normalize_identifier
-from atproto_oauth_asgi.protocol.par import (
-    AuthorizationParameters,
-    build_authorization_url,
-    build_par_form,
-)
-from atproto_oauth_asgi.sessions.exchange import CodeExchange
-from atproto_oauth_asgi.sessions.keeper import OnSessionUpdated, SessionKeeper
-from atproto_oauth_asgi.sessions.lifecycle import record_key
+from atproto_oauth_asgi.sessions.keeper import OnSessionUpdated
 from atproto_oauth_asgi.sessions.pending import (
     UNKNOWN_LOGIN,
     AuthorizationRequest,
@@ -51,9 +41,10 @@ from atproto_oauth_asgi.sessions.pending import (
     new_pending,
     read_extra,
 )
-from atproto_oauth_asgi.sessions.tokens import OwnTokens, TokenRenewal
-from atproto_oauth_asgi.sessions.wish import LoginOptions, LoginWish, check_wish
-from atproto_oauth_asgi.stores.base import SessionStore, StateStore
+from atproto_oauth_asgi.sessions.pushing import push_login
+from atproto_oauth_asgi.sessions.services import build_sealer, build_session_services
+from atproto_oauth_asgi.sessions.wish import LoginOptions, check_wish
+from atproto_oauth_asgi.stores.base import RecordStore, SessionStore, StateStore
 
 _BARE_LOOPBACK = ("http://localhost", "http://localhost/")
 
@@ -67,12 +58,17 @@ class OAuthClient:
         redirect_uri: where authorization servers send the browser back to.
         scope: what may be asked for; must hold ``atproto``.
         login_scope: what a plain login asks for; ``scope`` unless given.
+        required_scopes: a login that was granted less is refused.
         state_store: keeps logins that have begun.
-        session_store: keeps sessions: new ones, renewed ones, and none that ended.
+        session_store: keeps sessions: new ones, renewed ones, and none that ended. A
+            ``SessionStore`` keeps the last one of each account, a ``RecordStore`` all.
         client_secret_key: makes the client confidential: what
             ``DPoPManager.generate_keypair()`` gives, a JWK, or PEM.
         client_secret_kid: its ``kid``; the RFC 7638 thumbprint unless given.
-        client_keys: several keys, for rotation, instead of the former two.
+        client_keys: several keys, for rotation, instead of the former two. One that is
+            not wrapped in a ``ClientKey`` signs.
+        secret_key: seals what a ``RecordStore`` keeps: at least 32 bytes, or several,
+            newest first.
         redirect_uris: further ones that a login may use.
         network: how other hosts are reached.
         on_session_updated: awaited with a refreshed session before its tokens are
@@ -85,14 +81,16 @@ class OAuthClient:
         client_id: str,
         redirect_uri: str,
         scope: str,
-        state_store: StateStore | None = None,
-        session_store: SessionStore | None = None,
-        client_secret_key: PrivateKey | Mapping[str, Any] | str | bytes | None = None,
+        state_store: StateStore | RecordStore | None = None,
+        session_store: SessionStore | RecordStore | None = None,
+        client_secret_key: KeyMaterial | None = None,
         client_secret_kid: str | None = None,
         *,
-        client_keys: Sequence[ClientKey] = (),
+        client_keys: Sequence[ClientKey | KeyMaterial] = (),
+        secret_key: SecretKey | None = None,
         redirect_uris: Sequence[str] = (),
         login_scope: str | None = None,
+        required_scopes: Sequence[str] = (),
         network: Network | None = None,
         on_session_updated: OnSessionUpdated | None = None,
         clock: Clock = time.time,  # noqa: TID251 - the real clock
@@ -104,16 +102,19 @@ class OAuthClient:
             client_keys = (key, *client_keys)
         self._scope, self._login_scope = scope, login_scope or scope
         self._redirect_uris = (redirect_uri, *redirect_uris)
-        self._state_store = state_store
-        self._keeper = SessionKeeper(session_store, on_session_updated)
         self._clock = clock
         self._network = network or Network()
-        self._identity = ClientIdentity(client_id, client_keys, clock=clock)
+        keys = load_client_keys(client_keys)
+        self._identity = ClientIdentity(client_id, keys, clock=clock)
         net = self._net = build_services(self._network, self._identity, clock=clock)
-        self._exchange = CodeExchange(net.accounts, net.server, clock=clock)
-        self._renewal = TokenRenewal(net.accounts, net.server, clock=clock)
-        self._refreshes: SharedCache[OAuthSession] = SharedCache(
-            clock=clock, lifetime_s=60.0, max_entries=1000
+        self._sessions = build_session_services(
+            net,
+            states=state_store,
+            sessions=session_store,
+            on_session_updated=on_session_updated,
+            sealer=build_sealer(secret_key, client_id=client_id, clock=clock),
+            required_scopes=required_scopes,
+            clock=clock,
         )
 
     @classmethod
@@ -121,22 +122,16 @@ class OAuthClient:
         cls,
         config: OAuthConfig,
         *,
-        state_store: StateStore | None = None,
+        state_store: StateStore | RecordStore | None = None,
+        session_store: SessionStore | RecordStore | None = None,
         on_session_updated: OnSessionUpdated | None = None,
     ) -> Self:
         """Return the client that a middleware with this configuration uses."""
-        first, *others = config.redirect_uris
         return cls(
-            config.client_id,
-            first,
-            config.scope,
-            state_store,
-            client_keys=tuple(config.client_keys),
-            redirect_uris=others,
-            login_scope=config.login_scope,
-            network=config.network,
+            **config.client_options,
+            state_store=state_store,
+            session_store=session_store,
             on_session_updated=on_session_updated,
-            clock=config.clock,
         )
 
     async def start_authorization(
@@ -184,30 +179,12 @@ class OAuthClient:
                 issuer=account.server.issuer,
                 now=self._clock(),
             )
-            auth_url = await self._push(pending, wish, account)
+            with concerning(did=pending.did, issuer=pending.authserver_iss):
+                server = account.server
+                auth_url, pending = await push_login(
+                    self._net.server, pending, wish, server=server
+                )
         return AuthorizationRequest(auth_url, pending.state, wish.binding), pending
-
-    async def _push(
-        self, pending: OAuthState, wish: LoginWish, account: Account
-    ) -> str:
-        parameters = AuthorizationParameters(
-            client_id=self._identity.client_id,
-            redirect_uri=pending.redirect_uri,
-            scope=pending.scope,
-            state=pending.state,
-            code_challenge=PKCEManager.generate_challenge(pending.pkce_verifier),
-            extra=wish.parameters,
-        )
-        request_uri = await self._net.server.push(
-            account.server,
-            build_par_form(parameters),
-            SessionKeys(ProofSigner(pending.dpop_private_key), wish.kid),
-        )
-        return build_authorization_url(
-            account.server.authorization_endpoint,
-            client_id=self._identity.client_id,
-            request_uri=request_uri,
-        )
 
     async def handle_callback(  # noqa: PLR0913 - the parameters of a callback
         self,
@@ -251,7 +228,8 @@ class OAuthClient:
         self, pending: OAuthState, answer: CallbackAnswer
     ) -> OAuthSession:
         session = await self.complete_login(pending, answer)
-        await self._keeper.begin(session, revoke=self._renewal.revoke)
+        with concerning(did=session.did, app_state=session.app_state):
+            await self._sessions.begin(session)
         return session
 
     async def complete_login(
@@ -269,42 +247,56 @@ class OAuthClient:
             LoginDenied: the answer is a refusal.
             SubjectMismatch: another account signed in.
             AccountMoved: the account lives behind another server now.
+            ScopeMissingError: ``required_scopes`` were not granted.
             OAuthTokenError, IdentityError, DiscoveryError, TransportError: a step
-                failed. All carry ``app_state``.
+                failed. All carry ``app_state``, ``did`` and ``issuer``.
 
         Spec: atproto OAuth, "Callback" and "Identity Authentication".
         """
         extra = read_extra(pending)
-        try:
+        with concerning(
+            did=pending.did, issuer=pending.authserver_iss, app_state=extra.app_state
+        ):
             check_age(pending, now=self._clock())
             check_issuer(answer, pending.authserver_iss)
             code = check_not_denied(answer)
             # Half an exchange would leave tokens behind that nobody knows.
             session = await run_shielded(
-                lambda: self._exchange.redeem(pending, code=code)
+                lambda: self._sessions.exchange.redeem(pending, code=code)
             )
-        except OAuthError as error:
-            error.app_state = extra.app_state
-            raise
         return session.replace(app_state=extra.app_state)
 
     async def refresh_session(self, session: OAuthSession) -> OAuthSession:
         """Return the session with new tokens; the old refresh token is used up.
 
-        Several calls with the same session within a minute make one request.
+        Several calls with the same session within a minute make one request. Where a
+        ``session_store`` was given it holds the new session, too, and one that it holds
+        already, renewed by another process, is given back without a request.
 
         Raises:
             SessionExpired, SessionRevoked, AccountMoved, ClientKeyRetired: it ended.
             RefreshUnavailable: not now; the session lives, and so do its tokens.
+            StoreError: the store does not answer; try again with the same session.
 
         Spec: RFC 6749 section 6.
         """
-        # Half a refresh is a session lost: nobody may break it off.
-        tokens = (session.access_token, session.refresh_token or "")
-        key = record_key(session.did, *tokens)
-        return await run_shielded(
-            lambda: self._refreshes.get(key, lambda: self._renewal.renew(session))
-        )
+        return await self._sessions.renewals.renew(session)
+
+    async def restore(self, did: str, session_id: str | None = None) -> OAuthSession:
+        """Return a session from the session store, for work without a browser.
+
+        Args:
+            did: whose.
+            session_id: which one; the one that was renewed last unless given.
+
+        Raises:
+            SessionExpired, SessionRevoked, AccountMoved, ClientKeyRetired: why there
+                is none.
+            StoreError: the store does not answer.
+        """
+        session = await self._sessions.keeper.find(did, session_id)
+        self._identity.check_key(session.kid)
+        return session
 
     async def revoke_session(self, session: OAuthSession) -> None:
         """End the session at its authorization server.
@@ -315,31 +307,37 @@ class OAuthClient:
 
         Spec: RFC 7009.
         """
-        try:
-            await self._renewal.revoke(session)
-        finally:
-            await self._keeper.end(session)
+        await self._sessions.renewals.end(session)
 
     def pds_client(
         self, session: OAuthSession, *, tokens: SessionTokens | None = None
     ) -> PDSClient:
         """Return a client that speaks to the session's PDS, as that person.
 
-        It refreshes by itself if ``session_store`` or ``on_session_updated`` was given,
+        It renews by itself if ``session_store`` or ``on_session_updated`` was given,
         and else raises ``RefreshUnavailable`` before anything is sent. ``tokens`` is a
         keeper of one's own.
         """
-        keeper, clock = self._keeper, self._clock
-        tokens = tokens or OwnTokens(
-            session, refresh=self.refresh_session, keeper=keeper, clock=clock
-        )
-        return PDSClient(self._net.session_transport(session, tokens, clock=clock))
+        tokens = tokens or self._sessions.own_tokens(session)
+        transport = self._net.session_transport(session, tokens, clock=self._clock)
+        return PDSClient(transport)
+
+    async def make_authenticated_request(
+        self, session: OAuthSession, method: str, url: str, **options: Any
+    ) -> Response:
+        """Send one request to the session's PDS; ``options`` are those of httpx.
+
+        Raises:
+            Blocked: the URL does not lead there.
+            SessionError, TransportError: as the requests of a ``pds_client``.
+        """
+        return await self.pds_client(session).request(method, url, **options)
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._net.transport.aclose()
 
     def _require_state_store(self) -> StateStore:
-        if self._state_store is None:
+        if self._sessions.states is None:
             raise ConfigurationError("state_store: it must keep logins that have begun")
-        return self._state_store
+        return self._sessions.states

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 from urllib.parse import SplitResult, urlsplit
 
-from atproto_oauth_asgi.crypto.keys import (
-    PrivateKey,
-    load_client_key,
-    public_jwk,
-    thumbprint,
+from atproto_oauth_asgi.client_keys import (
+    ClientKey,
+    KeyMaterial,
+    find_key_problems,
+    load_client_keys,
 )
+from atproto_oauth_asgi.crypto.keys import public_jwk
 from atproto_oauth_asgi.crypto.secret_keys import SecretKeys, load_secrets
 from atproto_oauth_asgi.exceptions import ConfigurationError
+from atproto_oauth_asgi.login_limits import LoginLimits
 from atproto_oauth_asgi.network_options import Network
 from atproto_oauth_asgi.protocol.client_metadata import (
     build_client_metadata,
     build_loopback_client_id,
     build_loopback_metadata,
+    find_client_id_problems,
+    find_redirect_problems,
 )
+from atproto_oauth_asgi.scopes import ScopesSet
 
 SecretKey = str | bytes | Sequence[str | bytes] | SecretKeys
 
@@ -39,32 +44,6 @@ _PUBLIC_URL = re.compile(rf"{_ORIGIN.pattern}(?:{_PATH.pattern})?/?")
 _HERE = re.compile(r"/(?!/)[\x21-\x5b\x5d-\x7e]*")
 
 
-@dataclass(frozen=True, slots=True)
-class ClientKey:
-    """A P-256 key that makes the client a confidential one.
-
-    Attributes:
-        key: a private key object, a JWK (mapping or JSON text), or PEM text.
-        use: ``sign`` signs new logins; ``publish`` stands in the JWKS and serves the
-            sessions bound to it; ``retired`` is not published any more.
-        kid: its name; the RFC 7638 thumbprint unless given.
-    """
-
-    key: PrivateKey | Mapping[str, Any] | str | bytes = field(repr=False)
-    use: Literal["sign", "publish", "retired"] = "sign"
-    kid: str = ""
-
-    def __post_init__(self) -> None:
-        loaded = load_client_key(self.key)
-        object.__setattr__(self, "key", loaded)
-        object.__setattr__(self, "kid", self.kid or thumbprint(loaded))
-
-    @property
-    def private_key(self) -> PrivateKey:
-        """The key object."""
-        return load_client_key(self.key)
-
-
 class OAuthOptions(TypedDict, total=False):
     """The options of ``OAuthConfig``, for signatures that pass them on."""
 
@@ -72,12 +51,14 @@ class OAuthOptions(TypedDict, total=False):
     public_url: str | None
     scope: str
     login_scope: str | None
-    client_keys: Sequence[ClientKey]
+    required_scopes: Sequence[str]
+    client_keys: Sequence[ClientKey | KeyMaterial]
     client_name: str | None
     client_uri: str | None
     logo_uri: str | None
     tos_uri: str | None
     policy_uri: str | None
+    extra_redirect_uris: Sequence[str]
     trusted_origins: Sequence[str]
     max_age_s: int
     return_to: str
@@ -88,6 +69,7 @@ class OAuthOptions(TypedDict, total=False):
     login_path: str
     callback_path: str
     logout_path: str
+    limits: LoginLimits
     network: Network
     clock: Callable[[], float]
 
@@ -103,14 +85,18 @@ class OAuthConfig:
             path; None (or a loopback URL) makes a localhost development client.
         scope: everything that may ever be asked for.
         login_scope: what a plain login asks for; ``scope`` unless given.
-        client_keys: one that signs makes the client confidential.
+        required_scopes: a login that was granted less is refused.
+        client_keys: one that signs makes the client confidential; one that is not
+            wrapped in a ``ClientKey`` signs.
         client_name, client_uri, logo_uri, tos_uri, policy_uri: what authorization
             servers show to people.
+        extra_redirect_uris: where other logins than those of the middleware may end.
         trusted_origins: further origins whose pages may start a login or log out.
         max_age_s: seconds after which a person has to log in again.
         return_to: where a login ends if nobody said otherwise.
         cookie_name: the session cookie's name, without prefix.
         scope_key: the key in the ASGI scope.
+        limits: how many logins may begin.
         network: how other hosts are reached.
         clock: gives Unix seconds.
 
@@ -122,12 +108,14 @@ class OAuthConfig:
     public_url: str | None = None
     scope: str = "atproto"
     login_scope: str | None = None
-    client_keys: Sequence[ClientKey] = ()
+    required_scopes: Sequence[str] = ()
+    client_keys: Sequence[ClientKey | KeyMaterial] = ()
     client_name: str | None = None
     client_uri: str | None = None
     logo_uri: str | None = None
     tos_uri: str | None = None
     policy_uri: str | None = None
+    extra_redirect_uris: Sequence[str] = ()
     trusted_origins: Sequence[str] = ()
     max_age_s: int = _MAX_AGE_S
     return_to: str = "/"
@@ -138,6 +126,7 @@ class OAuthConfig:
     login_path: str = "/oauth/login"
     callback_path: str = "/oauth/callback"
     logout_path: str = "/oauth/logout"
+    limits: LoginLimits = field(default_factory=LoginLimits)
     network: Network = field(default_factory=Network)
     clock: Callable[[], float] = time.time  # noqa: TID251 - the one real clock
 
@@ -172,9 +161,10 @@ class OAuthConfig:
     def redirect_uris(self) -> tuple[str, ...]:
         """The registered ones. Without a port, a loopback one matches any."""
         if not self.is_loopback:
-            return (self.url_of(self.callback_path),)
+            return (self.url_of(self.callback_path), *self.extra_redirect_uris)
         path = self.base_path + self.callback_path
-        return tuple(f"http://{host}{path}" for host in LOOPBACK_HOSTS)
+        ours = (f"http://{host}{path}" for host in LOOPBACK_HOSTS)
+        return (*ours, *self.extra_redirect_uris)
 
     @property
     def route_paths(self) -> tuple[str, ...]:
@@ -184,6 +174,23 @@ class OAuthConfig:
     def url_of(self, path: str) -> str:
         """Return the public URL of one of our paths (hosted clients only)."""
         return f"{(self.public_url or '').rstrip('/')}{path}"
+
+    @property
+    def client_options(self) -> dict[str, Any]:
+        """What this says of the client, as arguments of ``OAuthClient``."""
+        first, *others = self.redirect_uris
+        return {
+            "client_id": self.client_id,
+            "redirect_uri": first,
+            "scope": self.scope,
+            "client_keys": self.client_keys,
+            "secret_key": self.secret_key,
+            "redirect_uris": others,
+            "login_scope": self.login_scope,
+            "required_scopes": self.required_scopes,
+            "network": self.network,
+            "clock": self.clock,
+        }
 
     @property
     def client_metadata(self) -> dict[str, Any]:
@@ -214,7 +221,7 @@ class OAuthConfig:
                     "alg": "ES256",
                     "use": "sig",
                 }
-                for item in self.client_keys
+                for item in load_client_keys(self.client_keys)
                 if item.use != "retired"
             ]
         }
@@ -234,18 +241,40 @@ def _check_secret(config: OAuthConfig) -> Iterator[str]:
 def _check(config: OAuthConfig) -> Iterator[str]:
     yield from _check_public_url(config)
     yield from _check_scopes(config)
-    yield from find_key_problems(config.client_keys, client_id=config.client_id)
+    yield from _check_keys(config)
     yield from _check_presentation(config)
     yield from _check_paths(config)
-    for origin in config.trusted_origins:
-        if not _ORIGIN.fullmatch(origin):
-            yield f"trusted_origins: {origin!r} is not a bare origin in lower case"
+    yield from _check_other_addresses(config)
+    if config.network.is_development and not config.is_loopback:
+        yield "network: Network.development() does not go with an https public_url"
+    limits: object = config.limits
+    if not isinstance(limits, LoginLimits):
+        yield "limits: it is a LoginLimits"
     if config.max_age_s <= 0:
         yield "max_age_s: it is a number of seconds above 0"
     if config.cookie_name is not None and not _COOKIE_NAME.fullmatch(
         config.cookie_name
     ):
         yield "cookie_name: letters, digits, - and _ only; the prefix is ours"
+
+
+def _check_other_addresses(config: OAuthConfig) -> Iterator[str]:
+    for uri in config.extra_redirect_uris:
+        for problem in find_redirect_problems(uri, is_loopback=config.is_loopback):
+            yield f"extra_redirect_uris: {uri!r}: {problem}"
+    for origin in config.trusted_origins:
+        if not _ORIGIN.fullmatch(origin):
+            yield f"trusted_origins: {origin!r} is not a bare origin in lower case"
+
+
+def _check_keys(config: OAuthConfig) -> Iterator[str]:
+    try:
+        keys = load_client_keys(config.client_keys)
+    except ConfigurationError as error:
+        yield from error.problems
+        return
+    object.__setattr__(config, "client_keys", keys)
+    yield from find_key_problems(keys, client_id=config.client_id)
 
 
 def _check_public_url(config: OAuthConfig) -> Iterator[str]:
@@ -256,26 +285,14 @@ def _check_public_url(config: OAuthConfig) -> Iterator[str]:
         hint = " (use 127.0.0.1)" if parts.hostname == "localhost" else ""
         yield f"public_url: http is for loopback addresses only{hint}; else https"
     if parts.scheme == "https":
-        yield from _check_hosted_url(config.public_url)
+        for problem in find_client_id_problems(config.public_url):
+            yield f"public_url: {problem}"
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         yield "public_url: it is an absolute https URL"
     if parts.query or parts.fragment:
         yield "public_url: it has no query and no fragment"
     elif not _PUBLIC_URL.fullmatch(config.public_url):
         yield "public_url: a plain URL in lower case, such as https://app.example.com"
-    if parts.scheme == "https" and config.network.is_development:
-        yield "network: Network.development() does not go with an https public_url"
-
-
-def _check_hosted_url(url: str) -> Iterator[str]:
-    parts = _split(url)
-    if "@" in parts.netloc:
-        yield "public_url: it has no user name"
-    if ":" in parts.netloc:
-        yield "public_url: a client id has no port (and no IP address)"
-    host = parts.hostname or ""
-    if "." not in host or host.rpartition(".")[2].isdigit():
-        yield "public_url: it needs a host name, such as app.example.com"
 
 
 def _split(url: str) -> SplitResult:
@@ -293,26 +310,19 @@ def _check_scopes(config: OAuthConfig) -> Iterator[str]:
         yield "scope: it must hold 'atproto'"
     if len(set(scopes)) != len(scopes):
         yield "scope: a value is there twice"
-    if config.login_scope is None:
-        return
-    wanted = config.login_scope.split(" ")
-    if not {"atproto"} <= set(wanted) <= set(scopes) or len(set(wanted)) < len(wanted):
+    wanted = scopes if config.login_scope is None else config.login_scope.split(" ")
+    is_part = {"atproto"} <= set(wanted) <= set(scopes)
+    if config.login_scope is not None and not (
+        is_part and len(set(wanted)) == len(wanted)
+    ):
         yield "login_scope: it must hold 'atproto' and nothing that scope lacks"
-
-
-def find_key_problems(keys: Sequence[ClientKey], *, client_id: str) -> list[str]:
-    """Return the rules that a client's keys break; a client without any is public."""
-    if not keys:
-        return []
-    kids = [item.kid for item in keys]
-    rules = {
-        "a localhost development client is always public": client_id.startswith(
-            "http://"
-        ),
-        "exactly one has use='sign'": sum(item.use == "sign" for item in keys) != 1,
-        "two keys have the same kid": len(set(kids)) != len(kids),
-    }
-    return [f"client_keys: {rule}" for rule, is_broken in rules.items() if is_broken]
+    try:
+        verdict = ScopesSet(wanted).check(config.required_scopes)
+    except ConfigurationError as error:
+        yield f"required_scopes: {error}"
+    else:
+        if verdict == "no":
+            yield "required_scopes: a plain login does not ask for all of it"
 
 
 def _check_presentation(config: OAuthConfig) -> Iterator[str]:

@@ -23,7 +23,7 @@ from atproto_oauth_asgi.crypto.keys import (
     JwtSigner,
     PrivateKey,
     generate_private_key,
-    public_jwk,
+    public_coordinates,
 )
 from atproto_oauth_asgi.protocol.challenges import parse_challenges
 
@@ -31,6 +31,12 @@ _BAD_REQUEST, _UNAUTHORIZED = 400, 401
 _NONCE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,512}")
 _ORIGINS_REMEMBERED = 1024
 _LARGEST_ERROR_BODY = 10_000
+
+# Text, as encoding it anew for each key takes a tenth of a signature.
+_HEADER = (
+    '{"alg":"ES256","typ":"dpop+jwt",'
+    '"jwk":{"crv":"P-256","kty":"EC","x":"%s","y":"%s"}}'
+)
 
 Clock = Callable[[], float]
 
@@ -41,7 +47,7 @@ class ProofSigner:
     __slots__ = ("_ath", "_signer")
 
     def __init__(self, private_key: PrivateKey) -> None:
-        header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": public_jwk(private_key)}
+        header = _HEADER % public_coordinates(private_key)
         self._signer = JwtSigner(private_key, header)
         self._ath = ("", "")
 
@@ -87,21 +93,29 @@ class NonceCache:
     def __init__(self) -> None:
         self._nonces: OrderedDict[str, str] = OrderedDict()
 
-    def get(self, url: str) -> str | None:
+    def get(self, url: str | httpx.URL) -> str | None:
         """Return the newest nonce of the URL's origin."""
         return self._nonces.get(origin_of(url))
 
-    def learn(self, url: str, headers: httpx.Headers) -> str | None:
+    def learn(self, url: str | httpx.URL, headers: httpx.Headers) -> str | None:
         """Remember the nonce that a response offers, and return it."""
         nonce = read_nonce(headers)
         if nonce is None:
             return None
+        self._keep(origin_of(url), nonce)
+        return nonce
+
+    def recall(self, url: str, nonce: str | None) -> None:
+        """Take a nonce that another process learnt, unless a newer one is known."""
         origin = origin_of(url)
+        if nonce is not None and _NONCE.fullmatch(nonce) and origin not in self._nonces:
+            self._keep(origin, nonce)
+
+    def _keep(self, origin: str, nonce: str) -> None:
         self._nonces[origin] = nonce
         self._nonces.move_to_end(origin)
         if len(self._nonces) > _ORIGINS_REMEMBERED:
             self._nonces.popitem(last=False)
-        return nonce
 
 
 def read_nonce(headers: httpx.Headers) -> str | None:
@@ -110,8 +124,9 @@ def read_nonce(headers: httpx.Headers) -> str | None:
     return nonce if _NONCE.fullmatch(nonce) else None
 
 
-def origin_of(url: str) -> str:
+def origin_of(url: str | httpx.URL) -> str:
     """Return scheme, host and port of a URL, the default port left out."""
+    # Parsing takes longer than signing, so that a URL is handed on as it is.
     parsed = httpx.URL(url)
     # Not `host`: that one is decoded, without the brackets of an IPv6 address.
     return f"{parsed.scheme}://{parsed.netloc.decode('ascii')}"
@@ -120,7 +135,7 @@ def origin_of(url: str) -> str:
 async def send_with_nonce_retry(
     attempt: Callable[[str | None], Awaitable[httpx.Response]],
     *,
-    url: str,
+    url: str | httpx.URL,
     nonces: NonceCache,
 ) -> httpx.Response:
     """Send a request; send it once more if the server only wanted a newer nonce.

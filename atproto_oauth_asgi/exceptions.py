@@ -32,6 +32,7 @@
     │   └── CookieTooLarge
     ├── NotAuthenticatedError
     ├── ScopeMissingError
+    ├── TooManyLogins           more than the limits of the application allow
     └── StoreError
 
 Every class has a stable ``code`` (documented in ``docs/reference/errors.md``), a
@@ -41,6 +42,7 @@ message that may be shown to anybody, and the HTTP status that fits it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 
 class OAuthError(Exception):
@@ -51,11 +53,15 @@ class OAuthError(Exception):
         status_hint: the HTTP status a web application would answer with.
         app_state: what the application passed to ``start_authorization``, where
             the failure happened in a login that is known.
+        did: whom it is about, where that is known.
+        issuer: the authorization server it is about, where that is known.
     """
 
     code = "oauth_error"
     status_hint = 500
     app_state: str | None = None
+    did: str | None = None
+    issuer: str | None = None
 
 
 class ConfigurationError(OAuthError, ValueError):
@@ -76,9 +82,19 @@ class IdentityError(OAuthError, ValueError):
 
 
 class InvalidIdentifier(IdentityError):
-    """The text is neither a handle, nor a DID, nor a host."""
+    """The text is neither a handle, nor a DID, nor a host.
+
+    Attributes:
+        meant: what it was probably meant to be: ``"account"`` or ``"server"``.
+    """
 
     code = "invalid_identifier"
+
+    def __init__(
+        self, message: str, *, meant: Literal["account", "server"] = "account"
+    ) -> None:
+        super().__init__(message)
+        self.meant = meant
 
 
 class HandleNotFound(IdentityError):
@@ -287,10 +303,41 @@ class NotAuthenticatedError(OAuthError):
 
 
 class ScopeMissingError(OAuthError):
-    """The session does not include a permission that is needed."""
+    """The session does not include a permission that is needed.
+
+    Attributes:
+        missing: the scopes that are missing, where they are known.
+        ask_for: the scope for a login that would bring them, where it is known.
+    """
 
     code = "scope_missing"
     status_hint = 403
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        missing: Sequence[str] = (),
+        ask_for: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.missing = tuple(missing)
+        self.ask_for = ask_for
+
+
+class TooManyLogins(OAuthError):
+    """More logins are being begun than the limits of the application allow.
+
+    Attributes:
+        retry_after_s: after how many seconds it makes sense to try again.
+    """
+
+    code = "too_many_logins"
+    status_hint = 429
+
+    def __init__(self, message: str, *, retry_after_s: int = 60) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class StoreError(OAuthError):

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from atproto_oauth_asgi.config import OAuthConfig, OAuthOptions
 from atproto_oauth_asgi.exceptions import StoreError
-from atproto_oauth_asgi.web.answers import answer_failure
+from atproto_oauth_asgi.web.answers import answer_failure, log_failure
 from atproto_oauth_asgi.web.auth import ATProtoAuth, entered
 from atproto_oauth_asgi.web.headers import wants_fresh_tokens, with_private_headers
 from atproto_oauth_asgi.web.lifespan import run_lifespan
@@ -108,6 +108,7 @@ class ATProtoOAuthMiddleware:
     ) -> None:
         """Answer ourselves: to the application this person would be nobody."""
         if scope["type"] == "websocket":
+            log_failure(error)
             await receive()
             await send({"type": "websocket.close", "code": _TRY_AGAIN_LATER})
             return

@@ -9,8 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -46,20 +46,30 @@ def served_in_thread(app: Any) -> Iterator[str]:
 
 @contextmanager
 def served_in_process(
-    app: str, *, settings: Mapping[str, str], server: str = "uvicorn"
+    app: str,
+    *,
+    settings: Mapping[str, str],
+    server: str = "uvicorn",
+    options: Sequence[str] = (),
+    output: Path | None = None,
 ) -> Iterator[str]:
     """Serve ``module:app`` in a process of its own; give its origin.
 
-    The server is ``uvicorn`` or ``hypercorn``.
+    The server is ``uvicorn`` or ``hypercorn``; ``options`` are further ones of its
+    command line. What it prints goes into the ``output`` file, if one is given.
     """
     with _listening() as listener:
         port = listener.getsockname()[1]
-    command = [sys.executable, "-m", server, app, *_OPTIONS[server](port)]
-    process = subprocess.Popen(
-        command,
-        cwd=_ROOT,
-        env={**os.environ, **settings},
-    )
+    command = [sys.executable, "-m", server, app, *_OPTIONS[server](port), *options]
+    printed = output.open("wb") if output else nullcontext()
+    with printed as file:
+        process = subprocess.Popen(
+            command,
+            cwd=_ROOT,
+            env={**os.environ, **settings},
+            stdout=file,
+            stderr=file,
+        )
     try:
         origin = f"http://127.0.0.1:{port}"
         _wait_for(origin, is_alive=lambda: process.poll() is None)

@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from atproto_oauth_asgi.config import ClientKey, OAuthConfig, OAuthOptions
+from atproto_oauth_asgi.client_keys import ClientKey
+from atproto_oauth_asgi.config import OAuthConfig, OAuthOptions
 from atproto_oauth_asgi.crypto.keys import generate_private_key, private_jwk, public_jwk
 from atproto_oauth_asgi.exceptions import ConfigurationError
 from atproto_oauth_asgi.network_options import Network
@@ -29,6 +30,97 @@ def problems(**options: Any) -> tuple[str, ...]:
 
 
 # --- good ones ---------------------------------------------------------------------
+
+
+@pytest.mark.covers("SCOPE-08")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"required_scopes": ["repo:com.example.note"]}, "does not ask for"),
+        ({"required_scopes": ["repo:not an nsid"]}, "required_scopes"),
+        (
+            {
+                "scope": "atproto repo:com.example.note",
+                "login_scope": "atproto",
+                "required_scopes": ["repo:com.example.note"],
+            },
+            "does not ask for",
+        ),
+    ],
+)
+def test_required_scopes_when_no_login_can_bring_them_then_is_an_error(
+    options: dict[str, Any], message: str
+) -> None:
+    """Found at the start, and not by everybody who logs in."""
+    [problem] = problems(**options)
+    assert problem.startswith("required_scopes: ")
+    assert message in problem
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        "atproto repo:com.example.note",
+        "atproto repo:*",
+        "atproto include:com.example.writer",
+    ],
+)
+def test_required_scopes_when_a_login_may_bring_them_then_is_fine(scope: str) -> None:
+    """A permission set may hold them: only the server knows."""
+    made = config(scope=scope, required_scopes=["repo:com.example.note?action=create"])
+    assert made.client_options["required_scopes"] == made.required_scopes
+
+
+@pytest.mark.covers("META-10")
+@pytest.mark.parametrize(
+    ("public_url", "uri"),
+    [
+        (HOSTED, "https://app.example.com/second"),
+        (HOSTED, "https://login.other.example.com:8443/x?y=z"),
+        (None, "http://127.0.0.1/second"),
+        (None, "http://[::1]:5000/second"),
+    ],
+)
+def test_redirect_uris_when_there_are_more_then_all_are_registered(
+    public_url: str | None, uri: str
+) -> None:
+    """Ours come first; the metadata, or the development client id, names them all."""
+    made = config(public_url=public_url, extra_redirect_uris=[uri])
+    assert made.redirect_uris[-1] == uri
+    assert made.redirect_uris[:-1] == config(public_url=public_url).redirect_uris
+    assert made.client_metadata["redirect_uris"] == list(made.redirect_uris)
+
+
+@pytest.mark.covers("META-10")
+@pytest.mark.parametrize(
+    ("public_url", "uri"),
+    [
+        (HOSTED, "http://app.example.com/second"),
+        (HOSTED, "http://127.0.0.1/second"),
+        (HOSTED, "https://app.example.com:443/second"),
+        (HOSTED, "https://me@app.example.com/second"),
+        (HOSTED, "https://app.example.com/second#part"),
+        (HOSTED, "https://*.example.com/second"),
+        (HOSTED, "https://localhost/second"),
+        (HOSTED, "https://app/second"),
+        (HOSTED, "https://app.test/second"),
+        (HOSTED, "https://192.0.2.1/second"),
+        (HOSTED, "https://[2001:db8::1]/second"),
+        (HOSTED, "https://[/second"),
+        (HOSTED, "com.example.app:/second"),
+        (HOSTED, ""),
+        (None, "http://localhost/second"),
+        (None, "https://127.0.0.1/second"),
+        (None, "https://app.example.com/second"),
+        (None, "http://me@127.0.0.1/second"),
+    ],
+)
+def test_redirect_uri_when_no_server_would_take_it_then_is_named(
+    public_url: str | None, uri: str
+) -> None:
+    """At the start, not at the first login."""
+    for problem in problems(public_url=public_url, extra_redirect_uris=[uri]):
+        assert problem.startswith(f"extra_redirect_uris: {uri!r}: ")
 
 
 def test_config_when_only_a_secret_then_is_a_development_client() -> None:
@@ -165,6 +257,8 @@ def test_config_when_shown_then_hides_its_secrets() -> None:
         " https://app.example.com",
         "https://bücher.example",
         "https://app.example.com.",
+        "https://app.test",
+        "https://app.local",
     ],
 )
 def test_public_url_when_wrong_then_is_named(public_url: str) -> None:

@@ -27,14 +27,19 @@ from typing_extensions import override
 
 import atproto_oauth_asgi
 from atproto_oauth_asgi import (
+    LoginLimits,
     Network,
     OAuthConfig,
     OAuthError,
     dpop,
     exceptions,
     fastapi,
+    logs,
+    metadata,
     models,
     pkce,
+    sdk,
+    sync,
 )
 from atproto_oauth_asgi.web.forms import BadForm
 from atproto_oauth_asgi.web.texts import STATUS_CODES
@@ -280,9 +285,11 @@ async def test_client_page_when_followed_then_session_lives_and_ends(
     assert await program["handle_of"](alice.did) == "alice.test"
     await program["renew"](alice.did)
     assert await program["handle_of"](alice.did) == "alice.test"
+    assert await program["nightly"](alice.did) == "session_expired"
     await program["end"](alice.did)
     assert fresh_network.sessions(alice.did) == []
     await program["shut_down"]()
+    await program["jobs"].aclose()
 
 
 # --- Lists ---------------------------------------------------------------------------
@@ -353,9 +360,9 @@ def default_of(option: Field[Any]) -> str:
     )
 
 
-@pytest.mark.parametrize("kind", [OAuthConfig, Network])
+@pytest.mark.parametrize("kind", [OAuthConfig, LoginLimits, Network])
 def test_options_when_compared_then_each_is_listed_with_its_default(
-    kind: type[OAuthConfig | Network],
+    kind: type[OAuthConfig | LoginLimits | Network],
 ) -> None:
     """No option is missing from the list, and no default is wrong."""
     rows = table_rows(DOCS / "reference/configuration.md")
@@ -420,6 +427,7 @@ CALLED = {
 }
 OPTIONS = {
     OAuthConfig: {each.name for each in fields(OAuthConfig) if each.init},
+    LoginLimits: {each.name for each in fields(LoginLimits)},
     Network: {each.name for each in fields(Network)},
 }
 
@@ -456,9 +464,22 @@ def other_names() -> Iterator[tuple[str, str]]:
         for name, value in members_of(kind).items():
             yield kind.__module__, f"`{name}{signature_of(value.__func__)}`"
     yield dpop.__name__, f"`DPoPAuth{signature_of(dpop.DPoPAuth)}`"
+    cut = logs.CallbackQueryFilter
+    yield logs.__name__, f"`{cut.__name__}{signature_of(cut)}`"
     for name, value in vars(models).items():
         if re.match("(de)?serialize_", name):
             yield models.__name__, f"`{name}{signature_of(value)}`"
+    for function in (
+        metadata.fetch_authserver_metadata_async,
+        metadata.discover_authserver_from_pds_async,
+        metadata.fetch_authserver_metadata,
+        metadata.discover_authserver_from_pds,
+        sdk.sdk_client,
+        sdk.oauth_login,
+        sync.OAuthClient.pds_client,
+        sync.OAuthClient.close,
+    ):
+        yield function.__module__, f"`{function.__name__}{signature_of(function)}`"
     for name, value in vars(fastapi).items():
         if inspect.iscoroutinefunction(value) and not name.startswith("_"):
             yield fastapi.__name__, f"`{name}`"

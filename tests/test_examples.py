@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+from cryptography.fernet import Fernet
 
 from tests.notes_app import COLLECTION
 from tests.reference_network.process import ReferenceNetwork
@@ -16,7 +21,8 @@ from tests.serving import served_in_process
 
 pytestmark = pytest.mark.network
 
-_EXAMPLES = sorted(Path(__file__).parents[1].glob("examples/*_app.py"))
+_ROOT = Path(__file__).parents[1]
+_EXAMPLES = sorted(_ROOT.glob("examples/*.py"))
 _MAX_LINES = 60
 
 
@@ -77,3 +83,78 @@ def test_starlette_example_when_logged_in_then_asks_the_pds(
         browser.post("/oauth/logout")
         response = browser.get("/")
         assert response.headers["location"] == "/oauth/login?return_to=%2F"
+
+
+# --- Programs in a terminal ----------------------------------------------------------
+
+
+class Terminal:
+    """Runs examples as a person would, one after the other."""
+
+    def __init__(self, network: ReferenceNetwork, folder: Path) -> None:
+        self._network = network
+        self._settings = {
+            **os.environ,
+            "ATPROTO_PLC_URL": network.plc_url,
+            "ATPROTO_HANDLE_RESOLVER_URL": network.pds_url,
+            "SESSION_FILES": str(folder / "sessions"),
+            "SESSION_KEY": Fernet.generate_key().decode(),
+        }
+
+    def log_in(self, handle: str) -> str:
+        """Log somebody in; return what the program says at the end."""
+        with self._start("examples.login_in_terminal", handle) as program:
+            assert program.stdin
+            assert program.stdout
+            lines = iter(program.stdout.readline, "")
+            auth_url = next(line for line in lines if line.startswith("http")).strip()
+            back = approve(auth_url, self._network.accounts[handle])
+            said, _ = program.communicate(f"{back}\n", timeout=60)
+        assert program.returncode == 0
+        return said.strip()
+
+    def run(self, module: str, *arguments: str) -> tuple[int, str, str]:
+        """Return exit code, output and errors of a program."""
+        with self._start(module, *arguments) as program:
+            said, complained = program.communicate(timeout=60)
+        return program.returncode, said.strip(), complained.strip()
+
+    def _start(self, module: str, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            cwd=_ROOT,
+            env=self._settings,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+def test_terminal_examples_when_run_in_turn_then_work_with_one_session(
+    fresh_network: ReferenceNetwork, tmp_path: Path
+) -> None:
+    """Log in, write a note in the background, post by the SDK; renewed in between."""
+    alice = fresh_network.accounts["alice.test"]
+    terminal = Terminal(fresh_network, tmp_path)
+    fresh_network.set_token_lifetime(1500)
+    assert terminal.log_in("alice.test") == f"You are alice.test, {alice.did}"
+    [kept] = (tmp_path / "sessions").iterdir()
+    assert kept.stat().st_mode & 0o077 == 0
+    before = kept.read_bytes()
+    time.sleep(1.5)
+    code, uri, _ = terminal.run("examples.background_job", alice.did, "by night")
+    assert (code, uri.startswith(f"at://{alice.did}/com.example.note/")) == (0, True)
+    assert kept.read_bytes() != before
+    code, uri, _ = terminal.run("examples.sdk_post", alice.did, "by the SDK")
+    assert (code, uri.startswith(f"at://{alice.did}/app.bsky.feed.post/")) == (0, True)
+
+
+@pytest.mark.parametrize("module", ["examples.background_job", "examples.sdk_post"])
+def test_terminal_example_when_nobody_logged_in_then_says_so(
+    module: str, fresh_network: ReferenceNetwork, tmp_path: Path
+) -> None:
+    """A code that a program can look at, and no stack."""
+    terminal = Terminal(fresh_network, tmp_path)
+    code, _, complained = terminal.run(module, "did:plc:" + "a" * 24, "x")
+    assert (code, complained.partition(":")[0]) == (1, "session_expired")

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from anyio.abc import ByteStream
+from starlette.types import Receive, Scope, Send
 
 from atproto_oauth_asgi.client import OAuthClient
 from atproto_oauth_asgi.exceptions import (
@@ -27,23 +27,36 @@ from atproto_oauth_asgi.exceptions import (
     UnsupportedAuthServerError,
 )
 from atproto_oauth_asgi.network import identity
+from atproto_oauth_asgi.network.dns import query_txt
+from atproto_oauth_asgi.testing import behaviours
 from tests.network.atproto import (
     ALICE,
     BOB,
     HANDLE,
     ISSUER,
+    METADATA,
     OTHER_ISSUER,
     PAR,
     PDS,
+    PLC,
+    RESOURCE,
     TOKEN,
-    Seen,
-    answer,
+    assert_given_back,
 )
-from tests.network.servers import http, saying
-from tests.network.stage import WEB_DID, WELL_KNOWN, Stage, closing
+from tests.network.programs import (
+    answer,
+    dripping,
+)
+from tests.network.stage import (
+    WEB_DID,
+    WELL_KNOWN,
+    Stage,
+    closing,
+)
 
 pytestmark = pytest.mark.anyio
 
+ON_WEB = f"https://{HANDLE}{WELL_KNOWN}"
 EVE = "did:plc:eeeeeeeeeeeeeeeeeeeeeeee"
 
 
@@ -59,19 +72,12 @@ def document(did: str = ALICE, **changes: Any) -> dict[str, Any]:
 
 def publish(stage: Stage, members: Any, did: str = ALICE) -> None:
     """Let the directory answer this for a DID, and for the login begin anew."""
-
-    async def say(_: Seen) -> httpx.Response:
-        return answer(200, members)
-
-    stage.servers.scripts[f"/{did}"] = say
+    stage.servers.on(f"{PLC}/{did}", answer(200, members))
     stage.servers.clock.now += 301
 
 
 def says_on_web(stage: Stage, body: bytes) -> None:
-    async def say(_: Seen) -> httpx.Response:
-        return answer(200, body)
-
-    stage.servers.scripts[WELL_KNOWN] = say
+    stage.servers.on(ON_WEB, answer(200, body))
     stage.servers.clock.now += 301
 
 
@@ -90,8 +96,7 @@ async def test_idn_01_when_handle_leads_to_a_victim_then_login_fails(
     stage: Stage, client: OAuthClient
 ) -> None:
     """A name of one's own does not give one somebody else's account."""
-    stage.records = [f"did={BOB}"]
-    stage.servers.handles = {"bob.example.com": BOB}
+    stage.say_in_dns(f"did={BOB}")
     await refuse(client, stage, HandleMismatch)
 
 
@@ -101,7 +106,8 @@ async def test_idn_02_when_dns_names_two_then_neither_is_picked(
 ) -> None:
     """However often it is tried, and whatever the web says."""
     for turn in range(50):
-        stage.records = [f"did={ALICE}", f"did={EVE}"][:: 1 if turn % 2 else -1]
+        records = [f"did={ALICE}", f"did={EVE}"]
+        stage.say_in_dns(*records[:: 1 if turn % 2 else -1])
         stage.servers.clock.now += 301
         await refuse(client, stage, AmbiguousHandle)
 
@@ -114,18 +120,17 @@ async def test_idn_03_when_dns_and_web_disagree_then_dns_decides(
     web_is_slow: bool,
 ) -> None:
     """Whoever answers first."""
-    stage.records = [f"did={ALICE}"]
-    ask_dns = stage.query_txt
+    stage.say_in_dns(f"did={ALICE}")
 
-    async def say_eve(_: Seen) -> httpx.Response:
+    async def say_eve(scope: Scope, receive: Receive, send: Send) -> None:
         await anyio.sleep(0.1 if web_is_slow else 0)
-        return answer(200, EVE.encode())
+        await answer(200, EVE.encode())(scope, receive, send)
 
     async def ask_slowly(*args: Any, **options: Any) -> list[str]:
         await anyio.sleep(0 if web_is_slow else 0.1)
-        return await ask_dns(*args, **options)
+        return await query_txt(*args, **options)
 
-    stage.servers.scripts[WELL_KNOWN] = say_eve
+    stage.servers.on(ON_WEB, say_eve)
     monkeypatch.setattr(identity, "system_query_txt", ask_slowly)
     async with closing(stage.client()) as patched:
         assert (await stage.log_in(patched)).did == ALICE
@@ -138,9 +143,10 @@ async def test_idn_04_when_records_are_almost_right_then_are_ignored(
     """Only exactly ``did=`` and a DID counts."""
     says_on_web(stage, b"nothing")
     almost = [f" did={EVE}", f"DID={EVE}", f"did ={EVE}", f"did={EVE} x"]
-    stage.records = [*almost, f"did={EVE}\0", f"did=\0{EVE}", "v=spf1 -all"]
+    records = [*almost, f"did={EVE}\0", f"did=\0{EVE}", "v=spf1 -all"]
+    stage.say_in_dns(*records)
     await refuse(client, stage, HandleNotFound)
-    stage.records.append(f"did={ALICE}")
+    stage.say_in_dns(*records, f"did={ALICE}")
     assert (await stage.log_in(client)).did == ALICE
 
 
@@ -225,7 +231,7 @@ async def test_idn_10_when_endpoint_is_smuggled_then_login_fails(
         service = document()["service"][0] | {"serviceEndpoint": endpoint}
         publish(stage, document(service=[service]))
         await refuse(client, stage, DidNotResolved)
-    assert "evil.example.net" not in stage.world.asked
+    assert "evil.example.net" not in stage.internet.resolved
 
 
 @pytest.mark.covers("IDN-11", "ID-10")
@@ -251,7 +257,7 @@ async def test_idn_11_when_did_web_is_encoded_then_nobody_is_asked(
         "",
     ):
         await refuse(client, stage, InvalidIdentifier, name=f"did:web:{tail}")
-    assert stage.world.asked == []
+    assert stage.internet.resolved == []
 
 
 @pytest.mark.covers("IDN-12", "ID-05", "ID-06")
@@ -264,7 +270,7 @@ async def test_idn_12_when_tld_is_reserved_then_nobody_is_asked(
         await refuse(client, stage, InvalidIdentifier, name=f"x.{tld}")
         did = f"did:web:x.{tld.lower()}"
         await refuse(client, stage, InvalidIdentifier, name=did)
-    assert stage.world.asked == []
+    assert stage.internet.resolved == []
 
 
 @pytest.mark.covers("IDN-13", "IDN-14", "ID-02", "ID-03", "ID-04")
@@ -286,7 +292,7 @@ async def test_idn_13_14_when_handle_holds_odd_characters_then_nobody_is_asked(
         "alice.example.com.",
     ):
         await refuse(client, stage, InvalidIdentifier, name=name)
-    assert stage.world.asked == []
+    assert stage.internet.resolved == []
     await client.start_authorization(f"\u202a@{HANDLE.upper()}\n\u202c")
     assert stage.servers.sent(PAR)[0].form["login_hint"] == HANDLE
 
@@ -296,13 +302,12 @@ async def test_idn_15_when_well_known_redirects_for_ever_then_four_are_asked(
     stage: Stage, client: OAuthClient
 ) -> None:
     """A loop ends; one clean hop to another public host is fine."""
-    headers = [("Location", f"https://{HANDLE}{WELL_KNOWN}"), ("Connection", "close")]
-    stage.raw[WELL_KNOWN] = saying(http(302, headers=headers))
+    stage.servers.on(ON_WEB, behaviours.redirect(ON_WEB))
     await refuse(client, stage, HandleNotFound)
-    assert len(stage.world.heads) == 4
-    headers[0] = ("Location", "https://id.example.com/did")
-    stage.raw[WELL_KNOWN] = saying(http(302, headers=headers))
-    stage.raw["/did"] = saying(http(200, ALICE.encode()))
+    assert len(stage.servers.seen) == 4
+    there = "https://id.example.com/did"
+    stage.servers.on(ON_WEB, behaviours.redirect(there))
+    stage.servers.on(there, behaviours.status(200, ALICE))
     assert (await stage.log_in(client)).did == ALICE
 
 
@@ -321,15 +326,9 @@ async def test_idn_16_when_well_known_body_is_odd_then_names_nobody(
     ):
         says_on_web(stage, body)
         await refuse(client, stage, HandleNotFound)
-
-    async def never_end(stream: ByteStream, _: bytes) -> None:
-        await stream.send(b"HTTP/1.1 200 OK\r\n\r\n")
-        while True:
-            await stream.send(ALICE.encode() + b" " * 60_000)
-
-    stage.raw[WELL_KNOWN] = never_end
+    endless = dripping(b"HTTP/1.1 200 OK\r\n\r\n", ALICE.encode() + b" " * 60_000)
+    stage.servers.on(ON_WEB, endless)
     await refuse(client, stage, HandleNotFound)
-    del stage.raw[WELL_KNOWN]
     says_on_web(stage, f" \r\n{ALICE}\t\n".encode())
     await client.start_authorization(HANDLE)
 
@@ -340,12 +339,13 @@ async def test_idn_17_when_account_moves_during_the_login_then_it_fails(
 ) -> None:
     """No cache hides it, and the tokens are revoked."""
     callback = await stage.approved(client)
-    await stage.serve("eve.example.net")
-    stage.servers.issuers[OTHER_ISSUER] = OTHER_ISSUER
-    stage.servers.homes[ALICE] = OTHER_ISSUER
+    stage.serve("eve.example.net")
+    members = {"resource": OTHER_ISSUER, "authorization_servers": [OTHER_ISSUER]}
+    stage.servers.on(OTHER_ISSUER + RESOURCE, answer(200, members))
+    stage.servers.net.move(ALICE, OTHER_ISSUER)
     with pytest.raises(AccountMoved):
         await client.handle_callback(**callback)
-    assert stage.servers.revoked() == [stage.servers.issued[0]]
+    assert_given_back(stage.servers)
 
 
 @pytest.mark.covers("IDN-18", "ID-35")
@@ -358,7 +358,7 @@ async def test_idn_18_when_handle_is_spelt_otherwise_then_it_is_the_same(
     stage.servers.clock.now -= 301
     for name in (HANDLE, f"@{HANDLE}", f"{HANDLE} ", f"at://{HANDLE}"):
         await client.start_authorization(name)
-    hints = {seen.form["login_hint"] for seen in stage.servers.sent(PAR)}
+    hints = {seen.form["login_hint"] for seen in stage.servers.taken(PAR)}
     assert hints == {HANDLE}
     assert len(stage.servers.sent(WELL_KNOWN)) == 1
 
@@ -396,11 +396,7 @@ async def test_idn_20_when_account_is_gone_then_its_session_ends_at_the_refresh(
 ) -> None:
     """A tombstone: no new login, and no old session for ever."""
     session = await stage.log_in(client)
-
-    async def tombstone(_: Seen) -> httpx.Response:
-        return answer(410, {"message": "gone"})
-
-    stage.servers.scripts[f"/{ALICE}"] = tombstone
+    stage.servers.on(f"{PLC}/{ALICE}", answer(410, {"message": "gone"}))
     stage.servers.clock.now += 301
     error = await _fail(client)
     assert isinstance(error, DidNotResolved)
@@ -422,9 +418,10 @@ async def test_handle_when_the_server_names_one_then_it_is_not_believed(
     stage: Stage, client: OAuthClient
 ) -> None:
     """The DID is who somebody is; a handle is what was verified, and nothing else."""
-    stage.servers.token_changes = {"handle": "bob.example.com", "did": BOB}
+    lies = {"handle": "bob.example.com", "did": BOB}
+    stage.servers.alter(ISSUER + TOKEN, lies)
     first = await stage.log_in(client)
-    stage.servers.handles = {"new.example.com": ALICE}
+    stage.servers.claim(ALICE, "new.example.com")
     stage.servers.clock.now += 301
     second = await client.handle_callback(**await stage.approved(client, ALICE))
     assert (first.did, first.handle) == (ALICE, HANDLE)
@@ -436,8 +433,7 @@ async def test_did_web_when_logged_in_then_all_of_it_works(
     stage: Stage, client: OAuthClient
 ) -> None:
     """An account that publishes its own document, from the login to its data."""
-    stage.servers.homes[WEB_DID] = PDS
-    stage.servers.handles = {HANDLE: WEB_DID}
+    stage.servers.claim(WEB_DID, HANDLE)
     stage.servers.signs_in = WEB_DID
     says_on_web(stage, WEB_DID.encode())
     for name in (WEB_DID, HANDLE):
@@ -457,7 +453,7 @@ async def test_mix_04_when_metadata_is_of_another_issuer_then_login_fails(
 ) -> None:
     """A server speaks for itself, letter by letter."""
     for issuer in (OTHER_ISSUER, f"{ISSUER}/", ISSUER.upper(), f"{ISSUER}:443", None):
-        stage.servers.metadata_changes = {"issuer": issuer}
+        stage.servers.alter(ISSUER + METADATA, {"issuer": issuer})
         await refuse(client, stage, DiscoveryError)
 
 
@@ -466,17 +462,17 @@ async def test_mix_05_when_pds_and_server_do_not_agree_then_login_fails(
     stage: Stage, client: OAuthClient
 ) -> None:
     """The PDS speaks for itself, and the server knows whom it serves."""
-    path = "/.well-known/oauth-protected-resource"
     for members in (
         {"resource": OTHER_ISSUER, "authorization_servers": [ISSUER]},
         {"resource": f"{PDS}/", "authorization_servers": [ISSUER]},
         {"resource": PDS, "authorization_servers": [ISSUER, OTHER_ISSUER]},
         {"resource": PDS, "authorization_servers": []},
     ):
-        stage.raw[path] = saying(http(200, members))
+        stage.servers.on(PDS + RESOURCE, answer(200, members))
         await refuse(client, stage, DiscoveryError)
-    del stage.raw[path]
-    stage.servers.metadata_changes = {"protected_resources": [OTHER_ISSUER]}
+    stage.servers.off(PDS + RESOURCE)
+    changes = {"protected_resources": [OTHER_ISSUER]}
+    stage.servers.alter(ISSUER + METADATA, changes)
     await refuse(client, stage, DiscoveryError)
 
 
@@ -494,7 +490,7 @@ async def test_mix_06_when_an_endpoint_is_another_servers_then_login_fails(
     stage: Stage, client: OAuthClient, name: str
 ) -> None:
     """Nobody can make us carry a code or an assertion to somebody else."""
-    stage.servers.metadata_changes = {name: f"{OTHER_ISSUER}/x"}
+    stage.servers.alter(ISSUER + METADATA, {name: f"{OTHER_ISSUER}/x"})
     await refuse(client, stage, UnsupportedAuthServerError)
 
 
@@ -511,10 +507,10 @@ async def test_mix_12_when_authorization_endpoint_is_dangerous_then_login_fails(
         f"{ISSUER}/a?request%5Furi=evil",
         f"{ISSUER}/a#x",
     ):
-        stage.servers.metadata_changes = {"authorization_endpoint": url}
+        stage.servers.alter(ISSUER + METADATA, {"authorization_endpoint": url})
         await refuse(client, stage, UnsupportedAuthServerError)
     changes = {"authorization_endpoint": f"{ISSUER}/a?tenant=1"}
-    stage.servers.metadata_changes = changes
+    stage.servers.alter(ISSUER + METADATA, changes)
     auth_url, _ = await client.start_authorization(HANDLE)
     assert auth_url.startswith(f"{ISSUER}/a?tenant=1&client_id=")
     assert auth_url.count("client_id=") == 1
@@ -535,8 +531,8 @@ async def test_mix_13_when_request_uri_is_odd_then_is_encoded_or_refused(
         None,
     ):
         members = {"request_uri": request_uri, "expires_in": 60}
-        extra = [("DPoP-Nonce", "n"), ("Connection", "close")]
-        stage.raw[PAR] = saying(http(201, members, headers=extra))
+        pushed = answer(201, members, headers={"DPoP-Nonce": "n"})
+        stage.servers.on(ISSUER + PAR, pushed)
         try:
             auth_url, _ = await client.start_authorization(HANDLE)
         except (AuthorizationServerError, TooLarge):
@@ -546,7 +542,7 @@ async def test_mix_13_when_request_uri_is_odd_then_is_encoded_or_refused(
             ("client_id", query["client_id"]),
             ("request_uri", request_uri),
         ]
-    assert set(stage.world.asked) <= set(stage.good)
+    assert set(stage.internet.resolved) <= set(stage.good)
 
 
 @pytest.mark.covers("MIX-14", "PAR-16", "NET-11")
@@ -555,12 +551,12 @@ async def test_mix_14_when_par_redirects_then_nobody_else_sees_the_proof(
     stage: Stage, client: OAuthClient, status: int
 ) -> None:
     """Not even one that would keep method and body."""
-    await stage.serve("evil.example.net")
-    headers = [("Location", "https://evil.example.net/par"), ("Connection", "close")]
-    stage.raw[PAR] = saying(http(status, headers=headers))
+    stage.serve("evil.example.net")
+    away = behaviours.redirect("https://evil.example.net/par", code=status)
+    stage.servers.on(ISSUER + PAR, away)
     with pytest.raises(AuthorizationServerError):
         await client.start_authorization(HANDLE)
-    assert "evil.example.net" not in stage.world.asked
+    assert "evil.example.net" not in stage.internet.resolved
 
 
 @pytest.mark.covers("MIX-15", "MIX-16", "MIX-17", "DISC-11", "DISC-21", "PAR-01")
@@ -584,7 +580,7 @@ async def test_mix_15_16_17_when_server_is_weaker_or_vague_then_login_fails(
     stage: Stage, client: OAuthClient, changes: dict[str, Any]
 ) -> None:
     """No downgrade, no text where a list or a truth value belongs."""
-    stage.servers.metadata_changes = changes
+    stage.servers.alter(ISSUER + METADATA, changes)
     await refuse(client, stage, UnsupportedAuthServerError)
 
 
@@ -594,6 +590,5 @@ async def test_mix_16_when_authorization_servers_is_a_string_then_login_fails(
 ) -> None:
     """A string holds letters, not servers."""
     members = {"resource": PDS, "authorization_servers": ISSUER}
-    path = "/.well-known/oauth-protected-resource"
-    stage.raw[path] = saying(http(200, members))
+    stage.servers.on(PDS + RESOURCE, answer(200, members))
     await refuse(client, stage, DiscoveryError)

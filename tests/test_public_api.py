@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import pkgutil
 import subprocess
@@ -16,6 +17,7 @@ import atproto_oauth_asgi
 from atproto_oauth_asgi import exceptions
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "atproto_oauth_asgi"
 
 PUBLIC_MODULES = sorted(
     f"{atproto_oauth_asgi.__name__}.{module.name}"
@@ -49,6 +51,44 @@ def test_all_when_compared_then_names_everything_public() -> None:
     """No public name is missing from ``__all__``, so none is public by accident."""
     bound = public_names(atproto_oauth_asgi)
     assert bound - set(atproto_oauth_asgi.__all__) == set()
+
+
+def test_names_when_type_checkers_read_them_then_are_the_same() -> None:
+    """``__init__.pyi`` says of every name where it lives, as ``__init__.py`` does."""
+    stub = ast.parse((PACKAGE / "__init__.pyi").read_text("utf-8"))
+    told = {
+        alias.name: node.module
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert sorted(told) == atproto_oauth_asgi.__all__
+    for name, module in told.items():
+        assert getattr(sys.modules[module or ""], name) is getattr(
+            atproto_oauth_asgi, name
+        )
+
+
+def test_package_when_imported_then_loads_nothing_that_is_not_used() -> None:
+    """An import costs next to nothing; a name brings what it needs."""
+    program = (
+        "import sys, atproto_oauth_asgi as package\n"
+        "loaded = set(sys.modules)\n"
+        "package.ConfigurationError\n"
+        "assert not {'httpx', 'cryptography', 'starlette', 'anyio'} & loaded\n"
+        "assert 'atproto_oauth_asgi.client' not in sys.modules\n"
+        "package.ATProtoOAuthMiddleware\n"
+        "late = {'joserfc', 'dns', 'fastapi', 'atproto'} & set(sys.modules)\n"
+        "assert not late, late\n"
+        "assert 'OAuthClient' in dir(package)\n"
+        "try:\n    package.nothing\n"
+        "except AttributeError as error:\n    print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert "has no attribute 'nothing'" in done.stdout
 
 
 def test_all_when_imported_then_every_name_is_there() -> None:

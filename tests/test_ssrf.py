@@ -5,35 +5,40 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 
 import anyio
+import anyio.to_thread
 import httpx
 import pytest
-from anyio.abc import ByteStream
+from anyio.from_thread import BlockingPortal
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
 
 from atproto_oauth_asgi.client import OAuthClient
 from atproto_oauth_asgi.exceptions import (
     Blocked,
     HandleNotFound,
     OAuthError,
-    TransportError,
 )
+from atproto_oauth_asgi.stores.memory import MemoryStateStore
 from tests.network.atproto import (
     ALICE,
     HANDLE,
     ISSUER,
+    METADATA,
     OTHER_ISSUER,
     PAR,
     PDS,
     TOKEN,
-    Seen,
-    answer,
-    metadata,
 )
-from tests.network.servers import http, saying
+from tests.network.programs import (
+    after,
+    answer,
+)
 from tests.network.stage import (
     HOPS,
-    WELL_KNOWN,
     Stage,
     closing,
 )
@@ -79,21 +84,18 @@ CLOUD = ["169.254.169.254", "fd00:ec2::254", "100.100.100.200", "168.63.129.16"]
 
 def forget(stage: Stage) -> None:
     """Forget what was asked so far."""
-    stage.world.asked.clear()
-    stage.world.connected.clear()
-    stage.world.heads.clear()
-    stage.servers.seen.clear()
+    stage.servers.net.clear_traffic()
 
 
 def reached(stage: Stage, host: str) -> list[tuple[str, int]]:
     """The connections to anything but the honest addresses of the other hosts."""
     others = [
         (address, 443)
-        for name, addresses in stage.world.addresses.items()
+        for name, addresses in stage.internet.addresses.items()
         if name != host
         for address in addresses
     ]
-    return [item for item in stage.world.connected if item not in others]
+    return [item for item in stage.internet.connected if item not in others]
 
 
 async def refuse_addresses(
@@ -101,15 +103,15 @@ async def refuse_addresses(
 ) -> set[str]:
     """Let a host resolve to each of the answers in turn; give back what is said."""
     step = await stage.walk_to(hop, client)
-    host, _ = stage.hop(hop)
+    host = stage.host(hop)
     messages = set()
     for addresses in answers:
         forget(stage)
-        stage.world.addresses[host] = addresses
+        stage.internet.addresses[host] = addresses
         with pytest.raises((Blocked, HandleNotFound)) as caught:
             await step()
         messages.add(f"{type(caught.value).__name__}: {caught.value}")
-        assert host in stage.world.asked
+        assert host in stage.internet.resolved
         assert reached(stage, host) == []
         # A state can be taken once, so one try is all that a callback has.
         if hop == "token":
@@ -124,7 +126,8 @@ async def test_stage_when_nobody_attacks_then_every_hop_is_reached(
     """What the attacks below attack works: each step asks its host."""
     for hop, (origin, path) in HOPS.items():
         step = await stage.walk_to(hop, client)
-        stage.servers.clock.now += 301
+        # What is remembered is forgotten, but a code does not live longer than that.
+        stage.servers.clock.now += 0 if hop == "token" else 301
         forget(stage)
         await step()
         assert origin + path in [seen.url for seen in stage.servers.seen], hop
@@ -179,14 +182,14 @@ ODD = [
 ]
 
 
-async def plant(stage: Stage, where: str, url: str) -> None:
+def plant(stage: Stage, where: str, url: str) -> None:
     """Let a server name a URL: as a PDS, an issuer, or an endpoint."""
     if where == "PDS":
-        stage.servers.homes[ALICE] = url
+        stage.servers.net.move(ALICE, url)
     elif where == "issuer":
-        stage.servers.issuers[PDS] = url
+        stage.servers.lead(PDS, url)
     else:
-        stage.servers.metadata_changes = {where: f"{url}/x"}
+        stage.servers.alter(ISSUER + METADATA, {where: f"{url}/x"})
 
 
 @pytest.mark.covers(
@@ -213,10 +216,10 @@ async def test_srf_03_07_08_09_12_when_a_host_is_odd_then_it_is_not_looked_up(
         if where == "typed":
             typed = f"https://{host}"
         else:
-            await plant(stage, where, f"https://{host}")
+            plant(stage, where, f"https://{host}")
         with pytest.raises(OAuthError):
             await client.start_authorization(typed)
-        assert set(stage.world.asked) <= set(stage.good), host
+        assert set(stage.internet.resolved) <= set(stage.good), host
         assert reached(stage, "") == []
         assert PAR not in stage.servers.paths()
         stage.servers.clock.now += 301
@@ -238,7 +241,7 @@ async def test_srf_11_when_scheme_is_another_then_nothing_is_opened(
         "http://as.example.com",
     ):
         if where != "typed":
-            await plant(stage, where, url)
+            plant(stage, where, url)
         with pytest.raises(OAuthError):
             await client.start_authorization(url if where == "typed" else HANDLE)
         assert PAR not in stage.servers.paths()
@@ -252,17 +255,15 @@ async def test_srf_04_when_a_name_is_rebound_then_the_checked_address_counts(
     stage: Stage, hop: str
 ) -> None:
     """A name is asked once for a connection; a second answer is not heard."""
-    host, _ = stage.hop(hop)
-    good = stage.world.addresses[host]
+    host = stage.host(hop)
+    good = stage.internet.addresses[host]
     answers: list[list[str]] = []
 
     async def resolve(name: str, /) -> Sequence[str]:
-        stage.world.asked.append(name)
-        if name != host or not answers:
-            return stage.world.addresses[name]
-        return answers.pop(0)
+        found = await stage.internet.resolve(name)
+        return answers.pop(0) if name == host and answers else found
 
-    stage.world.resolve = resolve  # type: ignore[method-assign]
+    stage.options = {"resolver": resolve}
     async with closing(stage.client()) as client:
         step = await stage.walk_to(hop, client)
         forget(stage)
@@ -271,11 +272,12 @@ async def test_srf_04_when_a_name_is_rebound_then_the_checked_address_counts(
             await step()
         except OAuthError:
             # Another connection to this host was wanted: it is not made.
-            assert stage.world.asked.count(host) > 1
+            assert stage.internet.resolved.count(host) > 1
     assert all(
-        ipaddress.ip_address(address).is_global for address, _ in stage.world.connected
+        ipaddress.ip_address(address).is_global
+        for address, _ in stage.internet.connected
     )
-    assert (good[0], 443) in stage.world.connected
+    assert (good[0], 443) in stage.internet.connected
 
 
 @pytest.mark.covers("SRF-05", "NET-03")
@@ -284,7 +286,7 @@ async def test_srf_05_when_answers_are_mixed_then_no_hop_connects(
     stage: Stage, client: OAuthClient, hop: str
 ) -> None:
     """One private address spoils the public ones beside it."""
-    good = stage.world.addresses[stage.hop(hop)[0]][0]
+    good = stage.internet.addresses[stage.host(hop)][0]
     await refuse_addresses(
         stage, client, hop, [[good, "10.0.0.5"], ["fd00::1", good], [good, "::1"]]
     )
@@ -297,17 +299,16 @@ async def test_srf_06_when_a_hop_redirects_then_nobody_follows(
     stage: Stage, client: OAuthClient, hop: str, status: int
 ) -> None:
     """Neither to a private address nor to a public one; a handle to public ones."""
-    await stage.serve("evil.example.net")
-    stage.world.addresses["private.example.net"] = ["10.0.0.5"]
+    stage.serve("evil.example.net")
+    stage.internet.addresses["private.example.net"] = ["10.0.0.5"]
     step = await stage.walk_to(hop, client)
-    _, path = stage.hop(hop)
     names = ["https://10.0.0.5/x", "https://private.example.net/x"]
     if hop != "handle":
         names.append("https://evil.example.net/x")
     for location in names:
         forget(stage)
-        headers = [("Location", location), ("Connection", "close")]
-        stage.raw[path] = saying(http(status, headers=headers))
+        away = {"Location": location, "Connection": "close"}
+        stage.servers.on(stage.url(hop), answer(status, {}, headers=away))
         if hop == "data":
             response = await step()
             assert isinstance(response, httpx.Response)
@@ -317,7 +318,7 @@ async def test_srf_06_when_a_hop_redirects_then_nobody_follows(
                 await step()
         assert reached(stage, "evil.example.net") == []
         if hop == "token":
-            del stage.raw[path]
+            stage.servers.off(stage.url(hop))
             step = await stage.walk_to(hop, client)
 
 
@@ -352,29 +353,25 @@ async def test_srf_14_when_a_host_is_our_own_then_no_loop_is_made(
 ) -> None:
     """A document that is made by starting the same login again ends with its time."""
     stage.options = {"timeout_s": 1.0, "login_budget_s": 1.0}
-    _, path = stage.hop(hop)
     began = 0
 
-    async with closing(stage.client()) as client:
+    async with closing(stage.client()) as client, BlockingPortal() as portal:
 
-        async def begin_again(_: Seen) -> httpx.Response | None:
+        async def begin_again() -> None:
             nonlocal began
             began += 1
-            try:
+            with suppress(OAuthError):
                 await client.begin_login(HANDLE)
-            except OAuthError:
-                return answer(404, {})
-            return None
 
-        stage.servers.scripts[path] = begin_again
+        # In this event loop: the application is the one that has begun the login.
+        again = after(partial(anyio.to_thread.run_sync, portal.call, begin_again))
+        stage.servers.on(stage.url(hop), again)
         with anyio.fail_after(5):
             with pytest.raises(OAuthError):
                 await client.begin_login(HANDLE)
             assert began == 1
             # Afterwards all is as before.
-            del stage.servers.scripts[path]
-            if hop == "handle":
-                stage.servers.scripts[WELL_KNOWN] = stage._say_did
+            stage.servers.off(stage.url(hop))
             await client.begin_login(HANDLE)
 
 
@@ -383,29 +380,23 @@ async def test_srf_15_when_hosts_share_an_address_then_connections_are_not_share
     stage: Stage, client: OAuthClient
 ) -> None:
     """A connection that was opened for one host carries nothing of another."""
-    hosts: list[bytes] = []
+    hosts: list[tuple[str, str]] = []
 
-    async def keep_alive(stream: ByteStream, head: bytes) -> None:
-        while True:
-            hosts.append(head.partition(b"Host: ")[2].partition(b"\r\n")[0])
-            await stream.send(http(404, {}))
-            head = await stream.receive()
+    async def note(scope: Scope, receive: Receive, send: Send) -> None:
+        hosts.append((scope["server"][0], Headers(scope=scope)["host"]))
+        await answer(404, {})(scope, receive, send)
 
-    for path in ("/.well-known/oauth-protected-resource", "/xrpc/x"):
-        stage.raw[path] = keep_alive
-    shared = stage.world.addresses["pds.example.com"]
-    stage.world.addresses["as.example.com"] = shared
-    transport = client._net.transport
+    for origin in (PDS, ISSUER):
+        stage.servers.on(origin, note)
+    pds, issuer = stage.host("PDS"), stage.host("metadata")
+    shared = stage.internet.addresses[pds]
+    stage.internet.addresses[issuer] = shared
     for origin in (PDS, ISSUER, PDS):
-        url = f"{origin}/.well-known/oauth-protected-resource"
-        try:
-            response = await transport.handle_async_request(httpx.Request("GET", url))
-            await response.aread()
-        except TransportError:
-            # The certificate at that address is for the other name.
-            assert origin == ISSUER
-    assert hosts == [b"pds.example.com"] * 2
-    assert stage.world.connected == [(shared[0], 443)] * 2
+        request = httpx.Request("GET", f"{origin}/x")
+        response = await client._net.transport.handle_async_request(request)
+        await response.aread()
+    assert hosts == [(pds, pds), (issuer, issuer), (pds, pds)]
+    assert stage.internet.connected == [(shared[0], 443)] * 2
 
 
 @pytest.mark.covers("SRF-16", "NET-12")
@@ -431,12 +422,12 @@ async def test_srf_17_when_a_name_has_no_or_too_many_addresses_then_is_refused(
     stage: Stage, client: OAuthClient, hop: str
 ) -> None:
     """An alias to a private name is an address as any; a flood is not tried."""
-    host, _ = stage.hop(hop)
-    good = stage.world.addresses[host][0]
+    host = stage.host(hop)
+    good = stage.internet.addresses[host][0]
     step = await stage.walk_to(hop, client)
     for addresses in ([], [good] * 1000):
         forget(stage)
-        stage.world.addresses[host] = addresses
+        stage.internet.addresses[host] = addresses
         with pytest.raises(OAuthError):
             await step()
         assert reached(stage, host) == []
@@ -447,17 +438,21 @@ async def test_srf_17_when_a_name_has_no_or_too_many_addresses_then_is_refused(
 
 @pytest.mark.covers("MIX-11", "DISC-13", "NET-01")
 async def test_mix_11_when_metadata_changes_before_the_callback_then_code_stays_here(
-    stage: Stage, client: OAuthClient
+    stage: Stage,
 ) -> None:
     """A server cannot send the code elsewhere by saying something new of itself."""
+    stage.serve("eve.example.net")
     for url in ("https://10.0.0.5/t", f"{OTHER_ISSUER}{TOKEN}"):
-        callback = await stage.approved(client)
-        stage.servers.clock.now += 301
-        stage.servers.metadata_changes = {"token_endpoint": url}
+        store = MemoryStateStore(clock=stage.servers.clock)
+        async with closing(stage.client(state_store=store)) as begun:
+            callback = await stage.approved(begun)
+        stage.servers.alter(ISSUER + METADATA, {"token_endpoint": url})
         forget(stage)
-        with pytest.raises(OAuthError):
-            await client.handle_callback(**callback)
-        assert stage.servers.sent(TOKEN) == []
-        assert reached(stage, "") == []
-        stage.servers.metadata_changes = metadata(ISSUER)
-        stage.servers.clock.now += 301
+        # Another process, which remembers nothing of the server.
+        async with closing(stage.client(state_store=store)) as other:
+            session = await other.handle_callback(**callback)
+        assert session.did == ALICE
+        codes = {seen.url for seen in stage.servers.seen if "code" in seen.form}
+        assert codes == {ISSUER + TOKEN}
+        assert reached(stage, "eve.example.net") == []
+        stage.servers.off(ISSUER + METADATA)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import a2b_base64, b2a_base64
+
+_TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_FROM_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
 def b64url(data: bytes) -> str:
     """Return bytes as base64url text without padding. Spec: RFC 4648 section 5."""
-    return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    text = b2a_base64(data, newline=False).translate(_TO_URL_SAFE, b"=")
+    return text.decode("ascii")
 
 
 def b64url_decode(text: str) -> bytes:
@@ -20,7 +24,8 @@ def b64url_decode(text: str) -> bytes:
         ValueError: the text is not canonical. The message does not quote it.
     """
     try:
-        data = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+        padded = text.encode("ascii") + b"=" * (-len(text) % 4)
+        data = a2b_base64(padded.translate(_FROM_URL_SAFE))
     except ValueError:
         # UnicodeEncodeError would carry the text, which may be a secret.
         data = None

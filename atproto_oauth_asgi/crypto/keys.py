@@ -27,6 +27,10 @@ _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _COORDINATE_BYTES = 32
 # One object for all signatures: making it anew costs 6 % of a signature.
 _ES256 = ec.ECDSA(hashes.SHA256())
+_UNCOMPRESSED = (
+    serialization.Encoding.X962,
+    serialization.PublicFormat.UncompressedPoint,
+)
 _PUBLIC_MEMBERS = frozenset({"kty", "crv", "x", "y"})
 
 _encode_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
@@ -103,9 +107,15 @@ def public_jwk(key: PrivateKey) -> dict[str, str]:
 
     Spec: RFC 7518 section 6.2.1 (coordinates have their full length).
     """
-    point = key.public_key().public_numbers()
-    x, y = b64url(_octets(point.x)), b64url(_octets(point.y))
+    x, y = public_coordinates(key)
     return {"crv": "P-256", "kty": "EC", "x": x, "y": y}
+
+
+def public_coordinates(key: PrivateKey) -> tuple[str, str]:
+    """Return ``x`` and ``y`` as they stand in a JWK. Spec: RFC 7518 section 6.2.1."""
+    # 0x04, x, y (SEC 1 section 2.3.3).
+    point = key.public_key().public_bytes(*_UNCOMPRESSED)
+    return b64url(point[1:33]), b64url(point[33:])
 
 
 def private_jwk(key: PrivateKey, kid: str | None = None) -> dict[str, str]:
@@ -142,7 +152,8 @@ class JwtSigner:
 
     Args:
         key: what signs.
-        header: JOSE header members; ``alg`` is always ES256 and need not be named.
+        header: JOSE header members; ``alg`` is always ES256 and need not be named. As
+            JSON text they are taken as they are.
 
     Raises:
         ConfigurationError: the key is not a P-256 private key.
@@ -152,10 +163,10 @@ class JwtSigner:
 
     __slots__ = ("_head", "_signer")
 
-    def __init__(self, key: PrivateKey, header: Mapping[str, Any]) -> None:
+    def __init__(self, key: PrivateKey, header: Mapping[str, Any] | str) -> None:
         self._signer = Signer(key)
-        _check_header(header)
-        self._head = b64url(_encode_json({"alg": "ES256", **header}).encode()) + "."
+        text = header if isinstance(header, str) else _encode_header(header)
+        self._head = b64url(text.encode()) + "."
 
     def sign(self, claims: Mapping[str, Any]) -> str:
         """Return a signed JWT with these claims. Spec: RFC 7515 section 7.1."""
@@ -173,13 +184,14 @@ def _octets(number: int) -> bytes:
     return number.to_bytes(_COORDINATE_BYTES, "big")
 
 
-def _check_header(header: Mapping[str, Any]) -> None:
+def _encode_header(header: Mapping[str, Any]) -> str:
     if header.get("alg", "ES256") != "ES256":
         message = "the only signature algorithm is ES256"
         raise ValueError(message)
     if not _PUBLIC_MEMBERS.issuperset(header.get("jwk", ())):
         message = "a header carries the bare public key"
         raise ValueError(message)
+    return _encode_json({"alg": "ES256", **header})
 
 
 def _parse_key_text(text: str) -> object:

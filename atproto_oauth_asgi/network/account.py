@@ -12,6 +12,7 @@ from atproto_oauth_asgi.exceptions import (
 )
 from atproto_oauth_asgi.models import AuthServerMetadata
 from atproto_oauth_asgi.network.beside import run_beside
+from atproto_oauth_asgi.network.concerning import concerning
 from atproto_oauth_asgi.network.discovery import Discovery
 from atproto_oauth_asgi.network.identity import Identity, IdentityResolver
 from atproto_oauth_asgi.protocol.did_document import DidDocument
@@ -48,8 +49,8 @@ class AccountLocator:
         if isinstance(identifier, HostUrl):
             return Account(None, await self._server_of_host(identifier.origin))
         identity = await self._resolver.resolve(identifier)
-        issuer = await self._discovery.issuer_of(identity.pds_url)
-        server = await self._discovery.server_metadata(issuer, pds_url=identity.pds_url)
+        with concerning(did=identity.did):
+            server = await self._discovery.server_of(identity.pds_url)
         return Account(identity, server)
 
     async def find_signed_in(self, did: Did, *, issuer: str) -> Identity:

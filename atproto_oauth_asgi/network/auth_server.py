@@ -10,11 +10,13 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 from urllib.parse import urlencode
 
 import httpx
 
-from atproto_oauth_asgi.config import ClientKey, find_key_problems
+from atproto_oauth_asgi.client_keys import ClientKey, find_key_problems
 from atproto_oauth_asgi.crypto.keys import JwtSigner
 from atproto_oauth_asgi.dpop import (
     NonceCache,
@@ -32,6 +34,7 @@ from atproto_oauth_asgi.exceptions import (
 )
 from atproto_oauth_asgi.models import AuthServerMetadata, TokenResponse
 from atproto_oauth_asgi.network.fetch import Fetcher
+from atproto_oauth_asgi.network.server_clocks import ServerClocks
 from atproto_oauth_asgi.protocol.client_auth import (
     build_assertion_claims,
     build_client_auth_form,
@@ -48,6 +51,22 @@ _log = logging.getLogger("atproto_oauth_asgi")
 _MAX_ANSWER_BYTES = 64 * 1024
 UNUSABLE_TOKENS = "unusable_tokens"
 """The ``error`` of an answer whose tokens were revoked because of what it says."""
+
+
+class TokenServer(Protocol):
+    """What is to be known of a server once a login has begun there."""
+
+    @property
+    def issuer(self) -> str:
+        """Its issuer."""
+
+    @property
+    def token_endpoint(self) -> str:
+        """Where codes and refresh tokens are redeemed."""
+
+    @property
+    def revocation_endpoint(self) -> str | None:
+        """Where tokens are revoked, if it can do that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +124,12 @@ class ClientIdentity:
             message = "the client key that this session is bound to is gone"
             raise ClientKeyRetired(message)
 
-    def form(self, issuer: str, kid: str | None) -> dict[str, str]:
+    def form(
+        self, issuer: str, kid: str | None, *, ahead_s: float = 0.0
+    ) -> dict[str, str]:
         """Return the form fields that name the client, with a new assertion.
+
+        ``ahead_s`` is how far the server's clock is ahead of ours.
 
         Raises:
             ClientKeyRetired: the key is not configured any more.
@@ -117,7 +140,7 @@ class ClientIdentity:
         claims = build_assertion_claims(
             client_id=self.client_id,
             issuer=issuer,
-            now=self._clock(),
+            now=self._clock() + ahead_s,
             jti=secrets.token_urlsafe(16),
         )
         assertion = self._signers[kid].sign(claims)
@@ -141,6 +164,20 @@ class AuthServerClient:
         self._nonces = nonces
         self._clock = clock
         self._allow_missing_nonce = allow_missing_nonce
+        self._clocks = ServerClocks(clock)
+
+    @property
+    def client_id(self) -> str:
+        """The client in whose name it speaks."""
+        return self._identity.client_id
+
+    def newest_nonce(self, server: TokenServer) -> str | None:
+        """Return the DPoP nonce that the server's token endpoint gave last."""
+        return self._nonces.get(server.token_endpoint)
+
+    def recall_nonce(self, server: TokenServer, nonce: str | None) -> None:
+        """Take a nonce that another process learnt, unless a newer one is known."""
+        self._nonces.recall(server.token_endpoint, nonce)
 
     async def push(
         self,
@@ -159,13 +196,14 @@ class AuthServerClient:
         self._identity.check_supported(server)
         endpoint = server.pushed_authorization_request_endpoint
         response = await self._send(server, endpoint, form, keys, what="PAR endpoint")
-        request_uri = parse_par_response(response.status_code, response.content)
+        with self._clocks.named_in_refusals(server.issuer):
+            request_uri = parse_par_response(response.status_code, response.content)
         self._check_nonce(response, AuthorizationServerError)
         return request_uri
 
     async def redeem(
         self,
-        server: AuthServerMetadata,
+        server: TokenServer,
         form: Mapping[str, str],
         keys: SessionKeys,
         *,
@@ -189,12 +227,13 @@ class AuthServerClient:
             what="token endpoint",
         )
         try:
-            tokens = parse_token_response(response.status_code, response.content)
+            with self._clocks.named_in_refusals(server.issuer):
+                tokens = parse_token_response(response.status_code, response.content)
             if nonce_required:
                 self._check_nonce(response, OAuthTokenError)
             elif read_nonce(response.headers) is None:
                 # The old token is used up: refusing the new ones would help nobody.
-                _log.warning("no DPoP-Nonce in an answer of %s", server.issuer)
+                _log.warning("no DPoP-Nonce with tokens: issuer=%s", server.issuer)
         except OAuthTokenError as error:
             found = read_tokens_to_revoke(response.content)
             if not response.is_success or not found:
@@ -211,9 +250,13 @@ class AuthServerClient:
         """
         self._identity.check_key(kid)
 
+    def is_older_key(self, kid: str | None) -> bool:
+        """Return whether a session's client key is not the one that signs new logins."""
+        return kid not in {None, self._identity.signing_kid}
+
     async def revoke(
         self,
-        server: AuthServerMetadata,
+        server: TokenServer,
         token: str,
         keys: SessionKeys,
         *,
@@ -231,7 +274,7 @@ class AuthServerClient:
         Spec: RFC 7009.
         """
         if server.revocation_endpoint is None:
-            _log.warning("tokens not revoked: %s cannot revoke", server.issuer)
+            _log.warning("server cannot revoke tokens: issuer=%s", server.issuer)
             return
         form = build_revocation_form(token, hint=hint)
         response = await self._send(
@@ -248,7 +291,7 @@ class AuthServerClient:
 
     async def revoke_quietly(
         self,
-        server: AuthServerMetadata,
+        server: TokenServer,
         tokens: Sequence[tuple[str, str]],
         keys: SessionKeys,
     ) -> None:
@@ -257,20 +300,25 @@ class AuthServerClient:
             try:
                 await self.revoke(server, token, keys, hint=hint)
             except OAuthError as error:
-                _log.warning("revoking refused tokens failed: %s", error.code)
+                _log.warning(
+                    "refused tokens not revoked: issuer=%s code=%s",
+                    server.issuer,
+                    error.code,
+                )
 
     async def _send(
         self,
-        server: AuthServerMetadata,
+        server: TokenServer,
         endpoint: str,
         form: Mapping[str, str],
         keys: SessionKeys,
         *,
         what: str,
     ) -> httpx.Response:
-        async def attempt(nonce: str | None) -> httpx.Response:
-            proof = keys.dpop.sign("POST", endpoint, now=self._clock(), nonce=nonce)
-            fields = {**form, **self._identity.form(server.issuer, keys.kid)}
+        async def send(nonce: str | None, ahead_s: float) -> httpx.Response:
+            now = self._clock() + ahead_s
+            proof = keys.dpop.sign("POST", endpoint, now=now, nonce=nonce)
+            client = self._identity.form(server.issuer, keys.kid, ahead_s=ahead_s)
             return await self._fetcher.fetch(
                 "POST",
                 endpoint,
@@ -280,9 +328,12 @@ class AuthServerClient:
                     "Accept": "application/json",
                     "DPoP": proof,
                 },
-                content=urlencode(fields).encode("ascii"),
+                content=urlencode({**form, **client}).encode("ascii"),
                 max_body_bytes=_MAX_ANSWER_BYTES,
             )
+
+        async def attempt(nonce: str | None) -> httpx.Response:
+            return await self._clocks.send_dated(server.issuer, partial(send, nonce))
 
         return await send_with_nonce_retry(attempt, url=endpoint, nonces=self._nonces)
 

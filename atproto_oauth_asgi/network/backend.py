@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import select
 import socket
 import ssl
@@ -16,9 +17,12 @@ from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSAttribute, TLSStream
 from typing_extensions import override
 
+from atproto_oauth_asgi.exceptions import Blocked
 from atproto_oauth_asgi.network.addresses import check_address, parse_networks
 from atproto_oauth_asgi.network_options import Network
 from atproto_oauth_asgi.protocol.urls import matches_host
+
+_log = logging.getLogger("atproto_oauth_asgi")
 
 # More than any honest host has; all of them are checked.
 _MAX_ADDRESSES = 64
@@ -82,7 +86,12 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
             message = "the name has no address, or too many"
             raise OSError(message)
         for address in addresses:
-            check_address(address, denied=self._denied, allow_private=is_private)
+            try:
+                check_address(address, denied=self._denied, allow_private=is_private)
+            except Blocked:
+                # Callers may take it for "no such server", so it is told here.
+                _log.warning("address refused: host=%s address=%r", host, address)
+                raise
         return addresses
 
     async def _resolve(self, host: str) -> Sequence[str]:
@@ -128,6 +137,9 @@ class _NetworkStream(httpcore.AsyncNetworkStream):
         buffer: bytes,
         timeout: float | None = None,
     ) -> None:
+        # The end of a request is often no bytes; sending them is a turn of the loop.
+        if not buffer:
+            return
         with (
             _httpcore_errors(httpcore.WriteTimeout, httpcore.WriteError),
             anyio.fail_after(timeout),

@@ -92,6 +92,31 @@ async def run_beside(
     return result.unwrap(), outcome
 
 
+async def run_with_guess(
+    step: Callable[[], Awaitable[_A]],
+    guess: Callable[[], Awaitable[object]],
+    *,
+    is_right: Callable[[_A], bool],
+) -> _A:
+    """Run a step, and at the same time what will be wanted if a guess is right.
+
+    Returns:
+        The step's value, as soon as it shows that the guess is wrong, which is given
+        up then; otherwise when the guess has ended, whatever came out of it. Where
+        the step does not have to wait, a wrong guess is not begun.
+
+    Raises:
+        Exception: what the step raised.
+    """
+    result: Outcome[_A] = Outcome(error=TransportError("given up"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_capture, guess)
+        result = await _capture(step)
+        if result.error is not None or not is_right(result.unwrap()):
+            tasks.cancel_scope.cancel()
+    return result.unwrap()
+
+
 async def _capture(step: Callable[[], Awaitable[_T]]) -> Outcome[_T]:
     try:
         return Outcome((await step(),))

@@ -151,5 +151,5 @@ def _copy_of(error: OAuthError) -> OAuthError:
     kind = type(error)
     copied = kind.__new__(kind, *error.args)
     copied.__dict__.update(error.__dict__)
-    copied.app_state = None
+    copied.app_state = copied.did = copied.issuer = None
     return copied

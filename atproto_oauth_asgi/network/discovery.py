@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from atproto_oauth_asgi.exceptions import DiscoveryError
 from atproto_oauth_asgi.models import AuthServerMetadata
+from atproto_oauth_asgi.network.admission import check_origin_admitted
+from atproto_oauth_asgi.network.beside import run_with_guess
 from atproto_oauth_asgi.network.cache import SharedCache
 from atproto_oauth_asgi.network.fetch import Fetcher
 from atproto_oauth_asgi.network_options import Network
@@ -43,6 +45,7 @@ class Discovery:
         Raises:
             DiscoveryError: it names none, or none that can be used.
             TransportError: it could not be asked.
+            TooManyLogins: no login may lead there now.
 
         Spec: RFC 9728 section 3; atproto OAuth, "Server Metadata".
         """
@@ -56,7 +59,26 @@ class Discovery:
             )
             return parse_protected_resource(body, origin, policy=self._policy)
 
+        check_origin_admitted(pds_url)
         return await self._issuers.get(pds_url, fetch, fresh=fresh)
+
+    async def server_of(self, pds_url: str) -> AuthServerMetadata:
+        """Return the authorization server of a PDS.
+
+        A PDS that somebody runs for themselves is its own server as a rule. That is
+        guessed of an unknown one, and its two documents are asked for at once.
+
+        Raises:
+            DiscoveryError, UnsupportedAuthServerError, TransportError, TooManyLogins:
+                as ``issuer_of`` and ``server_metadata``.
+        """
+        issuer = await run_with_guess(
+            lambda: self.issuer_of(pds_url),
+            lambda: self.server_metadata(pds_url),
+            is_right=lambda found: found == pds_url,
+        )
+        # What was guessed well is in the cache now. Only what is asked here may fail.
+        return await self.server_metadata(issuer, pds_url=pds_url)
 
     async def server_metadata(
         self, issuer: str, *, pds_url: str | None = None, fresh: bool = False
@@ -69,6 +91,7 @@ class Discovery:
             DiscoveryError: there is no metadata, or it cannot be used.
             UnsupportedAuthServerError: the server lacks what atproto asks for.
             TransportError: it could not be asked.
+            TooManyLogins: no login may lead there now.
 
         Spec: RFC 8414 section 3; RFC 9728 section 4.
         """
@@ -87,6 +110,7 @@ class Discovery:
                 allowed_endpoint_origins=self._endpoint_origins,
             )
 
+        check_origin_admitted(issuer)
         metadata = await self._servers.get(issuer, fetch, fresh=fresh)
         if pds_url is not None:
             check_protected_resource(metadata, pds_url)

@@ -81,7 +81,8 @@ class Fetcher:
         host = check_url(url, self._policy, what=what).host
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         request = _build_request(method, url, headers=headers, content=content)
-        request.extensions["timeout"] = _timeouts(limit_s)
+        # The limit below holds for the rest.
+        request.extensions["timeout"] = {"connect": min(_CONNECT_S, limit_s)}
         try:
             with anyio.fail_after(limit_s):
                 async with self._turns.take(host):
@@ -148,11 +149,6 @@ def _build_request(
 ) -> httpx.Request:
     own = {"Accept": "*/*", **(headers or {}), "Accept-Encoding": "identity"}
     return httpx.Request(method, url, headers=own, content=content)
-
-
-def _timeouts(limit_s: float) -> dict[str, float]:
-    others = dict.fromkeys(("read", "write", "pool"), limit_s)
-    return {"connect": min(_CONNECT_S, limit_s), **others}
 
 
 def _check_headers(response: httpx.Response, *, what: str, limit: int) -> None:

@@ -24,6 +24,10 @@ from atproto_oauth_asgi.exceptions import (
     TransportError,
     Unreachable,
 )
+from atproto_oauth_asgi.network.admission import (
+    check_admitted,
+    check_origin_admitted,
+)
 from atproto_oauth_asgi.network.beside import time_limit
 from atproto_oauth_asgi.network.cache import SharedCache
 from atproto_oauth_asgi.network.dns import query_txt as system_query_txt
@@ -162,6 +166,8 @@ class IdentityResolver:
         Spec: atproto "DID", "Resolution".
         """
         known = parse_did(did, policy=self._policy)
+        if known.startswith("did:web:"):
+            check_origin_admitted(did_web_origin(known))
         return await self._documents.get(
             known, lambda: self._fetch_document(known), fresh=fresh
         )
@@ -188,6 +194,7 @@ class IdentityResolver:
         return parse_did_document(body, did, policy=self._policy)
 
     async def _did_of(self, handle: Handle, *, fresh: bool) -> Did:
+        check_admitted(handle)
         return await self._dids.get(
             handle, lambda: self._ask_for_did(handle), fresh=fresh
         )
@@ -263,6 +270,7 @@ class IdentityResolver:
             if response.status_code not in _REDIRECTS or len(locations) != 1:
                 break
             url = parse_redirect(locations[0], url, self._policy, what=what)
+            check_admitted(url.host)
             response = await self._fetch_text(url, what=what)
         return response
 

@@ -8,6 +8,8 @@ the credentials itself.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol, Self
 
 import httpx
@@ -29,8 +31,13 @@ from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.protocol.challenges import parse_challenges
 from atproto_oauth_asgi.protocol.oauth_error import parse_refusal
 
+Response = httpx.Response
+"""What a PDS answers, for floors that do not know httpx."""
+
 _UNAUTHORIZED, _FORBIDDEN = 401, 403
-_OURS = ("authorization", "dpop", "cookie", "host", "proxy-authorization")
+_OURS = frozenset(
+    {b"authorization", b"dpop", b"cookie", b"host", b"proxy-authorization"}
+)
 # A request that every PDS refuses without a nonce and that changes nothing.
 _NONCE_PROBE = "/xrpc/com.atproto.server.getSession"
 
@@ -43,6 +50,30 @@ class SessionTokens(Protocol):
 
     async def renew(self, stale: OAuthSession) -> OAuthSession:
         """Return a session with a newer access token than the one just refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Home:
+    """The origin of a PDS, as text and parsed."""
+
+    origin: str
+    url: httpx.URL
+
+
+@lru_cache(maxsize=1024)
+def _home_of(pds_url: str) -> _Home:
+    # Parsing takes longer than all else that making a client does.
+    origin = origin_of(pds_url)
+    return _Home(origin, httpx.URL(origin))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Speaker:
+    """A session, and what is worked out for it once: its signer, its PDS."""
+
+    session: OAuthSession
+    signer: ProofSigner
+    home: _Home
 
 
 class SessionTransport(httpx.AsyncBaseTransport):
@@ -61,17 +92,17 @@ class SessionTransport(httpx.AsyncBaseTransport):
         clock: Clock,
     ) -> None:
         self._tokens = tokens
-        self.pds_url = origin_of(pds_url)
+        self._home = _home_of(pds_url)
+        self.pds_url = self._home.url
         self._inner = inner
         self._nonces = nonces
         self._clock = clock
-        self._signer: tuple[OAuthSession, ProofSigner] | None = None
+        self._speaker: _Speaker | None = None
 
     @override
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request; at most once more for a nonce and once for a new token."""
         session = await self._tokens.current()
-        self._target(request, session)
         if not _is_replayable(request):
             session = await self._spare_the_stream(request, session)
         response = await self._send(request, session)
@@ -87,33 +118,33 @@ class SessionTransport(httpx.AsyncBaseTransport):
     async def _send(
         self, request: httpx.Request, session: OAuthSession
     ) -> httpx.Response:
-        target = self._target(request, session)
+        speaker = self._speaker_for(session)
+        target = self._target(request, speaker.home)
         url = str(target)
 
         async def attempt(nonce: str | None) -> httpx.Response:
-            proof = self._signer_of(session).sign(
+            proof = speaker.signer.sign(
                 request.method,
                 url,
                 now=self._clock(),
                 nonce=nonce,
                 access_token=session.access_token,
             )
-            copy = _copy_with(
-                request,
-                target,
-                {"Authorization": f"DPoP {session.access_token}", "DPoP": proof},
+            copy = _signed_copy(
+                request, target, access_token=session.access_token, proof=proof
             )
             return await self._inner.handle_async_request(copy)
 
         if _is_replayable(request):
             response = await send_with_nonce_retry(
-                attempt, url=url, nonces=self._nonces
+                attempt, url=target, nonces=self._nonces
             )
         else:
-            response = await attempt(self._nonces.get(url))
-            self._nonces.learn(url, response.headers)
+            response = await attempt(self._nonces.get(target))
+            self._nonces.learn(target, response.headers)
         # A PDS's cookies have no business in a client that may be shared.
-        response.headers.pop("set-cookie", None)
+        if "set-cookie" in response.headers:
+            del response.headers["set-cookie"]
         return response
 
     async def _spare_the_stream(
@@ -130,19 +161,26 @@ class SessionTransport(httpx.AsyncBaseTransport):
             return await self._tokens.renew(session)
         return session
 
-    def _target(self, request: httpx.Request, session: OAuthSession) -> httpx.URL:
+    def _target(self, request: httpx.Request, home: _Home) -> httpx.URL:
         """Return where a request goes: to the PDS, which may have moved meanwhile."""
-        origin, home = origin_of(str(request.url)), origin_of(session.pds_url)
-        if request.url.userinfo or origin not in {home, self.pds_url}:
+        origin = origin_of(request.url)
+        if request.url.userinfo or origin not in {home.origin, self._home.origin}:
             message = "this client speaks to the session's own PDS only"
             raise Blocked(message)
-        to = httpx.URL(home)
+        if origin == home.origin:
+            return request.url
+        to = home.url
         return request.url.copy_with(scheme=to.scheme, host=to.host, port=to.port)
 
-    def _signer_of(self, session: OAuthSession) -> ProofSigner:
-        if self._signer is None or self._signer[0] is not session:
-            self._signer = (session, ProofSigner(session.dpop_private_key))
-        return self._signer[1]
+    def _speaker_for(self, session: OAuthSession) -> _Speaker:
+        speaker = self._speaker
+        if speaker is None or speaker.session is not session:
+            speaker = self._speaker = _Speaker(
+                session=session,
+                signer=ProofSigner(session.dpop_private_key),
+                home=_home_of(session.pds_url),
+            )
+        return speaker
 
 
 _PROBE_PATH = _NONCE_PROBE.encode("ascii")
@@ -164,23 +202,24 @@ def _is_token_refused(response: httpx.Response) -> bool:
     )
 
 
-def _copy_with(
-    request: httpx.Request, target: httpx.URL, credentials: Mapping[str, str]
+def _signed_copy(
+    request: httpx.Request, target: httpx.URL, *, access_token: str, proof: str
 ) -> httpx.Request:
     """Return the request with nothing of the caller's that is ours to decide."""
-    headers = httpx.Headers(
-        [
-            (name, value)
-            for name, value in request.headers.raw
-            if name.lower().decode("latin-1") not in _OURS
-        ]
-    )
-    headers.update(credentials)
+    kept = [
+        (name, value)
+        for name, value in request.headers.raw
+        if name.lower() not in _OURS
+    ]
+    credentials = [
+        (b"Authorization", f"DPoP {access_token}".encode("ascii")),
+        (b"DPoP", proof.encode("ascii")),
+    ]
     timeout = request.extensions.get("timeout")
     return httpx.Request(
         request.method,
         target,
-        headers=headers,
+        headers=[*kept, *credentials],
         stream=request.stream,
         extensions={} if timeout is None else {"timeout": timeout},
     )
@@ -249,13 +288,18 @@ class PDSClient(httpx.AsyncClient):
         Args:
             service: DID and fragment, such as ``did:web:api.bsky.app#bsky_appview``.
         """
-        clone = type(self)(self._session_transport)
+        clone = type(self)(self.session_transport)
         clone.headers.update({**self.headers, "atproto-proxy": service})
         clone.timeout = self.timeout
         return clone
 
     @property
-    def _session_transport(self) -> SessionTransport:
+    def session_transport(self) -> SessionTransport:
+        """The guard that all requests pass.
+
+        Raises:
+            Blocked: it was replaced.
+        """
         transport = self._transport
         if not isinstance(transport, SessionTransport):
             raise Blocked("the transport of this client was replaced")

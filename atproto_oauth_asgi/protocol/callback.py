@@ -6,7 +6,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from atproto_oauth_asgi.exceptions import CallbackError, IssuerMismatch, LoginDenied
+from atproto_oauth_asgi.exceptions import (
+    CallbackError,
+    IssuerMismatch,
+    LoginDenied,
+    OAuthStateError,
+)
 
 _STATE = re.compile(r"[A-Za-z0-9_-]{22,128}")
 _ERROR = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]{1,64}")
@@ -53,10 +58,11 @@ def check_callback(
     """Return the answer that these parameters make.
 
     Raises:
-        CallbackError: one is missing or of an impossible form.
+        OAuthStateError: the state is missing or of an impossible form.
+        CallbackError: another parameter is.
     """
     if state is None or not _STATE.fullmatch(state):
-        raise CallbackError("the answer has no usable state")
+        raise OAuthStateError("the answer has no usable state")
     if error is not None:
         code = None
     elif code is None:

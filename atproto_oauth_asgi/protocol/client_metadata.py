@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
+
+_HTTPS_PORT = 443
+_LOOPBACK_ADDRESSES = ("127.0.0.1", "::1")
+_LOCAL_ENDINGS = frozenset({"", "example", "invalid", "local", "localhost", "test"})
 
 
 def build_client_metadata(
@@ -54,6 +58,51 @@ def build_loopback_client_id(redirect_uris: Sequence[str], scope: str) -> str:
     """
     parameters = [("redirect_uri", uri) for uri in redirect_uris] + [("scope", scope)]
     return "http://localhost?" + urlencode(parameters, quote_via=quote, safe="")
+
+
+def find_client_id_problems(client_id: str) -> Iterator[str]:
+    """Give the rules that the host of a web client's id breaks.
+
+    Spec: atproto OAuth, "Clients"; the reference server takes no local names.
+    """
+    parts = urlsplit(client_id)
+    if "@" in parts.netloc:
+        yield "it has no user name"
+    if ":" in parts.netloc:
+        yield "a client id has no port (and no IP address)"
+    if not _is_public_name(parts.hostname or ""):
+        yield "it needs a host name, such as app.example.com"
+
+
+def find_redirect_problems(redirect_uri: str, *, is_loopback: bool) -> Iterator[str]:
+    """Give the rules that a redirect URI of a web or development client breaks.
+
+    Spec: atproto OAuth, "Clients" and "Localhost Client Development"; RFC 8252 section
+    7.3. The reference server takes no local names.
+    """
+    try:
+        parts = urlsplit(redirect_uri)
+        port = parts.port
+    except ValueError:
+        yield "it is a URL"
+        return
+    host = parts.hostname or ""
+    if "@" in parts.netloc or "#" in redirect_uri or "*" in redirect_uri:
+        yield "it has no user name, no fragment and no wildcard"
+    if is_loopback:
+        if parts.scheme != "http" or host not in _LOOPBACK_ADDRESSES:
+            yield "in development it is http://127.0.0.1/... or http://[::1]/..."
+        return
+    if parts.scheme != "https" or port == _HTTPS_PORT:
+        yield "it is https, and port 443 is not written"
+    if not _is_public_name(host):
+        yield "it needs a host name that the Internet knows"
+
+
+def _is_public_name(host: str) -> bool:
+    """Return whether a host is a name of the public Internet, by its form."""
+    ending = host.rpartition(".")[2]
+    return "." in host and not ending.isdigit() and ending not in _LOCAL_ENDINGS
 
 
 def _authentication(jwks_uri: str | None) -> dict[str, str]:

@@ -36,6 +36,7 @@ class HostUrl:
 _MAX_INPUT_LENGTH = 4096
 _MAX_DID_LENGTH = 2048
 _MAX_HANDLE_LENGTH = 253
+_MAX_PORT = 65535
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HANDLE = re.compile(rf"(?:{_LABEL}\.)+[A-Za-z](?:[A-Za-z0-9-]{{0,61}}[A-Za-z0-9])?")
 _DID = re.compile(r"did:[a-z]+:[A-Za-z0-9._:%-]*[A-Za-z0-9._-]")
@@ -61,7 +62,7 @@ def normalize_identifier(text: str, *, policy: UrlPolicy) -> Handle | Did | Host
     bare = _strip_pasted(text)
     if bare.startswith("did:"):
         return parse_did(bare, policy=policy)
-    if bare.lower().startswith(("https://", "http://")):
+    if "/" in bare:
         return _parse_host(bare, policy)
     return parse_handle(bare, policy=policy)
 
@@ -175,8 +176,7 @@ def _parse_plc(text: str) -> Did:
 
 def _parse_web(text: str, policy: UrlPolicy | None) -> Did:
     host = text.removeprefix("did:web:")
-    is_localhost = _LOCALHOST.fullmatch(host) is not None
-    if not is_localhost and (find_handle(host) is None or host != host.lower()):
+    if not _is_localhost(host) and (find_handle(host) is None or host != host.lower()):
         message = "not a did:web of a host name in lower case and nothing else"
         raise InvalidIdentifier(message)
     if policy is not None and not _may_be_asked(host, policy):
@@ -185,8 +185,13 @@ def _parse_web(text: str, policy: UrlPolicy | None) -> Did:
     return Did(text)
 
 
+def _is_localhost(host: str) -> bool:
+    found = _LOCALHOST.fullmatch(host)
+    return found is not None and int(found[1]) <= _MAX_PORT
+
+
 def _may_be_asked(host: str, policy: UrlPolicy) -> bool:
-    if _LOCALHOST.fullmatch(host):
+    if _is_localhost(host):
         return "localhost" in policy.http_hosts
     return find_host_problem(host, policy) is None
 
@@ -195,7 +200,7 @@ def _parse_host(text: str, policy: UrlPolicy) -> HostUrl:
     try:
         origin = parse_origin(text.lower().removesuffix("/"), policy, what="server")
     except Blocked as error:
-        raise InvalidIdentifier(str(error)) from error
+        raise InvalidIdentifier(str(error), meant="server") from error
     return HostUrl(origin=origin)
 
 

@@ -40,7 +40,7 @@ _MAX_PORT = 65535
 _PLAIN = r"[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2}"
 _URL = re.compile(
     r"(?P<scheme>https?)://"
-    r"(?P<host>\[[0-9a-f:.]{2,45}\]|[a-z0-9.-]{1,253})"
+    r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9.-]+)"
     r"(?::(?P<port>[1-9][0-9]{0,4}))?"
     rf"(?P<path>/(?:{_PLAIN})*)?"
     rf"(?:\?(?P<query>(?:{_PLAIN}|\?)*))?"
@@ -214,4 +214,4 @@ def _is_sound_label(label: str) -> bool:
         again = decoded.encode("punycode").decode("ascii")
     except UnicodeError:
         return False
-    return again == encoded and decoded.isprintable() and not decoded.isascii()
+    return again == encoded and decoded.isprintable()

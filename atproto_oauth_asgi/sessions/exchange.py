@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from atproto_oauth_asgi.dpop import ProofSigner
-from atproto_oauth_asgi.exceptions import SubjectMismatch
+from atproto_oauth_asgi.exceptions import ScopeMissingError, SubjectMismatch
 from atproto_oauth_asgi.models import OAuthSession, OAuthState, TokenResponse
 from atproto_oauth_asgi.network.account import AccountLocator
-from atproto_oauth_asgi.network.auth_server import AuthServerClient, SessionKeys
+from atproto_oauth_asgi.network.auth_server import (
+    AuthServerClient,
+    SessionKeys,
+    TokenServer,
+)
 from atproto_oauth_asgi.network.beside import Outcome, run_beside
 from atproto_oauth_asgi.network.identity import Identity
 from atproto_oauth_asgi.protocol.identifiers import Did
 from atproto_oauth_asgi.protocol.token import build_code_form
+from atproto_oauth_asgi.scopes import ScopesSet
 from atproto_oauth_asgi.sessions.pending import read_extra
 from atproto_oauth_asgi.sessions.tokens import expiry, to_revoke
 
@@ -27,10 +32,12 @@ class CodeExchange:
         accounts: AccountLocator,
         server: AuthServerClient,
         *,
+        required_scopes: Sequence[str],
         clock: Callable[[], float],
     ) -> None:
         self._accounts = accounts
         self._server = server
+        self._required_scopes = tuple(required_scopes)
         self._clock = clock
 
     async def redeem(self, pending: OAuthState, *, code: str) -> OAuthSession:
@@ -39,6 +46,7 @@ class CodeExchange:
         Raises:
             SubjectMismatch: another account signed in.
             AccountMoved: the account lives behind another server now.
+            ScopeMissingError: what is required was not granted.
             OAuthTokenError, IdentityError, DiscoveryError, TransportError: a step
                 failed. Tokens that were given by then have been revoked.
 
@@ -65,9 +73,13 @@ class CodeExchange:
     async def _redeem_and_verify(
         self, pending: OAuthState, code: str
     ) -> tuple[TokenResponse, Identity]:
-        server = await self._accounts.server(pending.authserver_iss)
-        kid = read_extra(pending).kid
-        keys = SessionKeys(ProofSigner(pending.dpop_private_key), kid)
+        extra = read_extra(pending)
+        # It is not known if an older version of this library began the login.
+        server: TokenServer = extra.server or await self._accounts.server(
+            pending.authserver_iss
+        )
+        self._server.recall_nonce(server, pending.dpop_authserver_nonce)
+        keys = SessionKeys(ProofSigner(pending.dpop_private_key), extra.kid)
         form = build_code_form(
             code=code,
             redirect_uri=pending.redirect_uri,
@@ -78,6 +90,7 @@ class CodeExchange:
             lambda: self._verify(pending),
         )
         try:
+            self._check_granted(tokens.scope)
             return tokens, await self._check_account(tokens, verified, pending)
         except Exception:
             await self._server.revoke_quietly(server, to_revoke(tokens), keys)
@@ -98,6 +111,14 @@ class CodeExchange:
             handle=document.claimed_handle if is_still_named else None,
             pds_url=document.pds_url,
         )
+
+    def _check_granted(self, scope: str) -> None:
+        granted = ScopesSet(scope)
+        # What a permission set brings is not known here, and no reason to refuse.
+        if granted.check(self._required_scopes) == "no":
+            missing = granted.missing(self._required_scopes)
+            message = f"what is needed was not granted: {' '.join(missing)}"
+            raise ScopeMissingError(message, missing=missing)
 
     async def _check_account(
         self,

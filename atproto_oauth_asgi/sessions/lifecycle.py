@@ -138,3 +138,8 @@ def _read(text: str, value: str) -> OpenedSession:
 def record_key(*parts: str) -> str:
     """Return a store key for secrets: a hash, so that the store learns nothing."""
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
+
+
+def last_renewed(session: OAuthSession) -> float:
+    """Return when a session was last renewed, or begun, in Unix seconds."""
+    return (session.verified_at or session.created_at).timestamp()

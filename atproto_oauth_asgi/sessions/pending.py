@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from atproto_oauth_asgi.crypto.keys import generate_private_key
 from atproto_oauth_asgi.exceptions import OAuthStateError, StoreError, WrongBrowser
-from atproto_oauth_asgi.models import OAuthState
+from atproto_oauth_asgi.models import AuthServerMetadata, OAuthState
 from atproto_oauth_asgi.network.identity import Identity
 from atproto_oauth_asgi.pkce import PKCEManager
 from atproto_oauth_asgi.sessions.wish import LoginWish
@@ -40,6 +40,15 @@ class AuthorizationRequest(tuple[str, str]):  # noqa: SLOT001 - see below
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KnownServer:
+    """What a login remembers of its server, so that no other process has to ask."""
+
+    issuer: str
+    token_endpoint: str
+    revocation_endpoint: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PendingExtra:
     """What ``OAuthState.extra`` holds.
 
@@ -51,6 +60,7 @@ class PendingExtra:
     is_for_anyone: bool = False
     kid: str | None = None
     app_state: str | None = field(default=None, repr=False)
+    server: KnownServer | None = None
 
 
 def new_pending(
@@ -81,6 +91,15 @@ def new_pending(
     )
 
 
+def with_server(
+    pending: OAuthState, server: AuthServerMetadata, *, dpop_nonce: str | None
+) -> OAuthState:
+    """Return the login with all that its end needs to know of the server."""
+    known = {"token": server.token_endpoint, "revoke": server.revocation_endpoint}
+    extra = {**json.loads(pending.extra), "server": known}
+    return pending.replace(extra=json.dumps(extra), dpop_authserver_nonce=dpop_nonce)
+
+
 def read_extra(pending: OAuthState) -> PendingExtra:
     """Return what is ours in a pending login.
 
@@ -94,6 +113,7 @@ def read_extra(pending: OAuthState) -> PendingExtra:
             is_for_anyone=members.get("anyone") is True,
             kid=_optional_text(members["kid"]),
             app_state=_optional_text(members["app_state"]),
+            server=_read_server(members.get("server"), pending.authserver_iss),
         )
     except (ValueError, KeyError, TypeError, RecursionError):
         message = "the state store did not give back OAuthState.extra unchanged"
@@ -122,6 +142,16 @@ def check_age(pending: OAuthState, *, now: float) -> None:
     """
     if now - pending.created_at.timestamp() > LOGIN_LIFETIME_S:
         raise OAuthStateError(UNKNOWN_LOGIN)
+
+
+def _read_server(members: dict[str, Any] | None, issuer: str) -> KnownServer | None:
+    if members is None:
+        return None
+    return KnownServer(
+        issuer=issuer,
+        token_endpoint=_text(members["token"]),
+        revocation_endpoint=_optional_text(members["revoke"]),
+    )
 
 
 def _hash(binding: str) -> str:

@@ -160,18 +160,21 @@ class RefreshCoordinator:
                 another try.
         """
         await self._bury(opened.session)
+        session = opened.session
+        _log.info("logged out: did=%s issuer=%s", session.did, session.authserver_iss)
         # Somebody who has clicked "log out" may close the browser at once.
         await run_shielded(lambda: self._revoke_newest(opened))
 
     async def _revoke_newest(self, opened: OpenedSession) -> None:
+        session = opened.session
         async with AsyncExitStack() as held:
             with anyio.move_on_after(_LOGOUT_LOCK_S):
-                lock = self._store.lock(_lock_key(opened.session), _LEASE_S)
+                lock = self._store.lock(_lock_key(session), _LEASE_S)
                 await held.enter_async_context(lock)
             try:
                 opened = await self._newest(opened)
             except RefreshUnavailable as error:
-                _log.warning("revoking what is known: %s", error)
+                _log.warning("older tokens revoked: did=%s: %s", session.did, error)
             except SessionError:
                 return
             await self.revoke_quietly(opened.session)

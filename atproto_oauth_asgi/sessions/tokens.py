@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-
-import anyio
 
 from atproto_oauth_asgi.dpop import ProofSigner
 from atproto_oauth_asgi.exceptions import (
+    AccountMoved,
+    ClientKeyRetired,
+    ConfigurationError,
     DiscoveryError,
     IdentityError,
     OAuthError,
@@ -26,10 +27,9 @@ from atproto_oauth_asgi.network.auth_server import (
     AuthServerClient,
     SessionKeys,
 )
-from atproto_oauth_asgi.network.beside import run_shielded
 from atproto_oauth_asgi.protocol.identifiers import Did
 from atproto_oauth_asgi.protocol.token import build_refresh_form
-from atproto_oauth_asgi.sessions.keeper import SessionKeeper
+from atproto_oauth_asgi.scopes import ScopesSet
 
 _log = logging.getLogger("atproto_oauth_asgi")
 _VERIFIED_FOR_S = 24 * 3600.0
@@ -68,6 +68,15 @@ class TokenRenewal:
         except (DiscoveryError, IdentityError, TransportError) as error:
             message = f"the tokens could not be renewed now ({error.code})"
             raise RefreshUnavailable(message) from error
+        except (SessionRevoked, AccountMoved, ClientKeyRetired) as error:
+            _log.warning(
+                "session ended: did=%s issuer=%s code=%s: %s",
+                session.did,
+                session.authserver_iss,
+                error.code,
+                error,
+            )
+            raise
 
     async def revoke(self, session: OAuthSession) -> None:
         """End the session at its server.
@@ -90,6 +99,9 @@ class TokenRenewal:
 
     async def _renew(self, session: OAuthSession, refresh_token: str) -> OAuthSession:
         self._server.check_key(session.kid)
+        if self._server.is_older_key(session.kid):
+            # What taking that key away would end.
+            _log.info("older client key: did=%s kid=%s", session.did, session.kid)
         verified = await self._verify(session)
         server = await self._accounts.server(session.authserver_iss)
         began_at = self._clock()
@@ -126,7 +138,7 @@ class TokenRenewal:
         except TransportError as error:
             if not _was_verified_lately(session, now=asked_at):
                 raise
-            _log.info("identity not checked: did=%s code=%s", session.did, error.code)
+            _log.info("account not checked: did=%s code=%s", session.did, error.code)
             return session
         verified_at = datetime.fromtimestamp(asked_at, UTC)
         return session.replace(pds_url=document.pds_url, verified_at=verified_at)
@@ -178,64 +190,15 @@ def _judge(error: OAuthTokenError) -> OAuthError:
 
 
 def _no_wider(scope: str, granted: str) -> str:
-    """Return the scope, without what was never granted."""
-    allowed = set(granted.split(" "))
-    return " ".join(value for value in scope.split(" ") if value in allowed)
+    """Return the scope, without what was never granted; a server may respell it."""
+    known, allowed = set(granted.split(" ")), ScopesSet(granted)
+    return " ".join(
+        value for value in scope.split(" ") if value in known or _brings(allowed, value)
+    )
 
 
-class OwnTokens:
-    """The tokens of a ``pds_client``: renewed once they are refused."""
-
-    def __init__(
-        self,
-        session: OAuthSession,
-        *,
-        refresh: Callable[[OAuthSession], Awaitable[OAuthSession]],
-        keeper: SessionKeeper,
-        clock: Callable[[], float],
-    ) -> None:
-        self._clock = clock
-        self._session = session
-        self._refresh = refresh
-        self._keeper = keeper
-        self._is_kept = True
-        self._lock = anyio.Lock()
-
-    async def current(self) -> OAuthSession:
-        """Return the newest session, kept, and renewed if its access token has ended.
-
-        Raises:
-            RefreshUnavailable, SessionError: as ``renew``.
-        """
-        if not self._is_kept:
-            await run_shielded(self._keep)
-        expires_at = self._session.expires_at
-        if expires_at is not None and self._clock() >= expires_at.timestamp():
-            return await self.renew(self._session)
-        return self._session
-
-    async def renew(self, stale: OAuthSession) -> OAuthSession:
-        """Return a renewed session, after the application has been told of it.
-
-        Raises:
-            RefreshUnavailable: nobody would keep the new tokens.
-            SessionError: as ``OAuthClient.refresh_session``.
-        """
-        async with self._lock:
-            if self._session is not stale:
-                return self._session
-            if not self._keeper.keeps_anything:
-                message = "the tokens have ended; pass on_session_updated to renew them"
-                raise RefreshUnavailable(message)
-            await run_shielded(lambda: self._renew(stale))
-            return self._session
-
-    async def _renew(self, stale: OAuthSession) -> None:
-        # A used token must never be sent again, whatever becomes of the rest.
-        self._session = await self._refresh(stale)
-        self._is_kept = False
-        await self._keep()
-
-    async def _keep(self) -> None:
-        await self._keeper.update(self._session)
-        self._is_kept = True
+def _brings(allowed: ScopesSet, value: str) -> bool:
+    try:
+        return allowed.allows(value)
+    except ConfigurationError:
+        return False

@@ -8,7 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
-from atproto_oauth_asgi.exceptions import ConfigurationError
+from atproto_oauth_asgi.exceptions import (
+    ConfigurationError,
+    UnsupportedAuthServerError,
+)
+from atproto_oauth_asgi.models import AuthServerMetadata
 from atproto_oauth_asgi.protocol.identifiers import Did, Handle, HostUrl
 
 _PROMPTS = ("none", "login", "consent", "select_account", "create")
@@ -23,7 +27,8 @@ class LoginOptions(TypedDict, total=False):
     Keys:
         scope: less than the client's scope; must hold ``atproto``.
         prompt: ``none``, ``login``, ``consent``, ``select_account`` or ``create``
-            (OpenID Connect Core section 3.1.2.1).
+            (OpenID Connect Core section 3.1.2.1); or several, of which the first one
+            that the server knows is taken.
         redirect_uri: one of the registered ones.
         app_state: comes back on the session, or on the error.
         ui_locales: languages for the server's pages.
@@ -31,7 +36,7 @@ class LoginOptions(TypedDict, total=False):
     """
 
     scope: str | None
-    prompt: str | None
+    prompt: str | Sequence[str] | None
     redirect_uri: str | None
     app_state: str | None
     ui_locales: str | None
@@ -40,13 +45,19 @@ class LoginOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoginWish:
-    """The same, checked; ``parameters`` go into the authorization request."""
+    """The same, checked.
+
+    Attributes:
+        prompts: by preference; see ``choose_prompt``.
+        parameters: what else goes into the authorization request.
+    """
 
     scope: str
     redirect_uri: str
     app_state: str | None = field(repr=False)
     binding: str = field(repr=False)
     kid: str | None
+    prompts: Sequence[str]
     parameters: Mapping[str, str]
 
 
@@ -70,7 +81,6 @@ def check_wish(
         raise ConfigurationError(f"{min(unknown)}: not an option of a login")
     parameters = {
         "login_hint": None if isinstance(name, HostUrl) else name,
-        "prompt": _check_prompt(options.get("prompt")),
         "ui_locales": options.get("ui_locales"),
         "display": options.get("display"),
     }
@@ -80,14 +90,35 @@ def check_wish(
         app_state=options.get("app_state"),
         binding=secrets.token_urlsafe(32),
         kid=kid,
+        prompts=_check_prompts(options.get("prompt")),
         parameters={k: v for k, v in parameters.items() if v is not None},
     )
 
 
-def _check_prompt(prompt: str | None) -> str | None:
-    if prompt is not None and prompt not in _PROMPTS:
+def choose_prompt(prompts: Sequence[str], server: AuthServerMetadata) -> dict[str, str]:
+    """Return the parameter that asks for the first of the prompts a server knows.
+
+    Raises:
+        UnsupportedAuthServerError: it knows none of them.
+
+    Spec: Initiating User Registration via OpenID Connect, section 4.
+    """
+    if not prompts:
+        return {}
+    # A server that does not say what it knows is asked for what is liked best.
+    known = server.prompt_values_supported or prompts
+    for prompt in prompts:
+        if prompt in known:
+            return {"prompt": prompt}
+    message = f"the authorization server does not know prompt={prompts[0]}"
+    raise UnsupportedAuthServerError(message)
+
+
+def _check_prompts(prompt: str | Sequence[str] | None) -> Sequence[str]:
+    prompts = (prompt,) if isinstance(prompt, str) else tuple(prompt or ())
+    if not set(prompts) <= set(_PROMPTS):
         raise ConfigurationError(f"prompt: one of {', '.join(_PROMPTS)}")
-    return prompt
+    return prompts
 
 
 def _check_scope(scope: str, *, allowed: str) -> str:

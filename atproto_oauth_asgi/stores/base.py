@@ -174,7 +174,6 @@ def _warn_once(store: type) -> None:
     if store not in _warned:
         _warned.add(store)
         _log.warning(
-            "%s does not override take_state: a login is protected from being used "
-            "twice within this process, not between processes",
+            "state store excludes no other process: %s does not override take_state",
             store.__qualname__,
         )

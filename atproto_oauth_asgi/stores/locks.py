@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+)
 from datetime import UTC, datetime
 from threading import Lock
 
 import anyio
 import anyio.lowlevel
 
+from atproto_oauth_asgi.exceptions import StoreError
+
 _FIRST_WAIT_S = 0.001
 _LONGEST_WAIT_S = 0.05
+_MIN_SWEEP_SIZE = 64
 
 
 def unix_now() -> float:
@@ -52,6 +59,25 @@ class Lease:
         return min(wall, self._ends_at_monotonic - self._monotonic())
 
 
+@asynccontextmanager
+async def lock_within(
+    wait_s: float, lock: AbstractAsyncContextManager[Lease]
+) -> AsyncIterator[Lease]:
+    """Hold a lock of a store, and wait for it so long and no longer.
+
+    Raises:
+        StoreError: somebody else has held it all the time.
+    """
+    async with AsyncExitStack() as held:
+        try:
+            with anyio.fail_after(wait_s):
+                lease = await held.enter_async_context(lock)
+        except TimeoutError as error:
+            message = "somebody else has held the lock for too long"
+            raise StoreError(message) from error
+        yield lease
+
+
 class ProcessLocks:
     """Locks with leases, for all tasks, threads and event loops of this process.
 
@@ -72,6 +98,7 @@ class ProcessLocks:
         self._clock = clock
         self._monotonic = monotonic
         self._leases: dict[str, Lease] = {}
+        self._sweep_size = _MIN_SWEEP_SIZE
         self._guard = Lock()
 
     @asynccontextmanager
@@ -98,7 +125,17 @@ class ProcessLocks:
             if held is not None and held.remaining_s() > 0:
                 return None
             self._leases[key] = lease
+            if len(self._leases) >= self._sweep_size:
+                self._sweep()
         return lease
+
+    def _sweep(self) -> None:
+        """Forget the leases of holders that will never leave: their loop is gone."""
+        alive = {
+            key: each for key, each in self._leases.items() if each.remaining_s() > 0
+        }
+        self._leases = alive
+        self._sweep_size = max(_MIN_SWEEP_SIZE, 2 * len(alive))
 
     def _release(self, key: str, lease: Lease) -> None:
         with self._guard:

@@ -1,7 +1,8 @@
 """Stores in the memory of one process: for development, tests and single workers.
 
 They work on asyncio and trio, on several event loops and from several threads; they
-start no task. What has expired is removed while something else is saved.
+start no task. What has expired is removed while something else is saved. Where there is
+a quota, what was saved longest ago makes room.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class MemoryStateStore(StateStore):
 
     Args:
         state_ttl_seconds: how long a login may take.
+        max_states: how many are kept; beyond, the oldest make room.
         clock: gives seconds; any that never go back.
     """
 
@@ -36,10 +38,11 @@ class MemoryStateStore(StateStore):
         self,
         state_ttl_seconds: float = 600,
         *,
+        max_states: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ttl_s = state_ttl_seconds
-        self._states: _ExpiringDict[str, OAuthState] = _ExpiringDict(clock)
+        self._states: _ExpiringDict[str, OAuthState] = _ExpiringDict(clock, max_states)
 
     @override
     async def save_state(self, state: OAuthState) -> None:
@@ -88,6 +91,8 @@ class MemoryStore:
     """A ``RecordStore`` in memory: other processes and hosts do not see it.
 
     Args:
+        max_records: how many are kept; beyond, those that were saved longest ago make
+            room. None keeps all until they expire, as sessions want it.
         clock: gives Unix seconds.
         monotonic: gives seconds that never go back; for the leases of locks.
     """
@@ -95,10 +100,13 @@ class MemoryStore:
     def __init__(
         self,
         *,
+        max_records: int | None = None,
         clock: Callable[[], float] = unix_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._rows: _ExpiringDict[tuple[str, str], _Row] = _ExpiringDict(clock)
+        self._rows: _ExpiringDict[tuple[str, str], _Row] = _ExpiringDict(
+            clock, max_records
+        )
         self._locks = ProcessLocks(clock=clock, monotonic=monotonic)
         self._last_version = 0
 
@@ -160,13 +168,14 @@ class _Row:
 
 @dataclass(slots=True)
 class _ExpiringDict(Generic[_K, _V]):
-    """Values that are gone when their time has come.
+    """Values that are gone when their time has come, or when there are too many.
 
     Sweeping waits until the number of values has doubled since the last time, so that
     it costs little per value and memory stays within twice what is alive.
     """
 
     clock: Callable[[], float]
+    max_items: int | None = None
     guard: RLock = field(default_factory=RLock)
     _items: dict[_K, tuple[float, _V]] = field(default_factory=dict)
     _sweep_size: int = _MIN_SWEEP_SIZE
@@ -184,7 +193,10 @@ class _ExpiringDict(Generic[_K, _V]):
 
     def put(self, key: _K, value: _V, expires_at: float) -> None:
         with self.guard:
+            self._items.pop(key, None)
             self._items[key] = (expires_at, value)
+            if self.max_items is not None and len(self._items) > self.max_items:
+                del self._items[next(iter(self._items))]
             if len(self._items) >= self._sweep_size:
                 self._items = {each: self._items[each] for each, _ in self.items()}
                 self._sweep_size = max(_MIN_SWEEP_SIZE, 2 * len(self._items))

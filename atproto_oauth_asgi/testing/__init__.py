@@ -11,23 +11,18 @@
 from atproto_oauth_asgi.testing import behaviours
 from atproto_oauth_asgi.testing.accounts import Account
 from atproto_oauth_asgi.testing.internet import Received
+from atproto_oauth_asgi.testing.login import login_as
 from atproto_oauth_asgi.testing.network import AtprotoNetwork
-from atproto_oauth_asgi.testing.sign_in import (
-    SignInError,
-    approve,
-    deny,
-    login_as,
-    login_as_async,
-)
+from atproto_oauth_asgi.testing.sign_in import Browser, SignInError, approve, deny
 
 __all__ = [
     "Account",
     "AtprotoNetwork",
+    "Browser",
     "Received",
     "SignInError",
     "approve",
     "behaviours",
     "deny",
     "login_as",
-    "login_as_async",
 ]

@@ -13,11 +13,11 @@ from starlette.types import ASGIApp
 from atproto_oauth_asgi.testing.refusals import Refusal
 from atproto_oauth_asgi.testing.wire import HangUp
 
-_OK = 200
+_MAX_DOCUMENT_BYTES = 512 * 1024
 
 
 async def ask(
-    internet: ASGIApp, method: str, url: str, options: Mapping[str, Any]
+    internet: ASGIApp, method: str, *, url: str, options: Mapping[str, Any]
 ) -> httpx.Response:
     """Return the answer of whichever host a URL names; redirects are not followed.
 
@@ -36,12 +36,16 @@ async def fetch_document(internet: ASGIApp, url: str) -> Any:
     """Return the JSON of a client's document.
 
     Raises:
-        Refusal: there is none.
+        Refusal: there is none, or it is not served as one.
+
+    Spec: draft-ietf-oauth-client-id-metadata-document, section 4.
     """
     try:
         headers = {"Accept": "application/json"}
-        response = await ask(internet, "GET", url, {"headers": headers})
-        if response.status_code == _OK:
+        response = await ask(internet, "GET", url=url, options={"headers": headers})
+        kind = response.headers.get("content-type", "").partition(";")[0].strip()
+        is_small = len(response.content) <= _MAX_DOCUMENT_BYTES
+        if response.is_success and kind == "application/json" and is_small:
             return response.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise _no_metadata() from error

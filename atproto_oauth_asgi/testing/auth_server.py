@@ -1,9 +1,10 @@
-"""An authorization server as strict as the reference one: push, redeem, revoke."""
+"""An authorization server as strict as the official one: push, redeem, revoke."""
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 
@@ -11,23 +12,34 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from atproto_oauth_asgi.testing.clients import Client, Clients
-from atproto_oauth_asgi.testing.grants import Ledger, require, tokens_of
+from atproto_oauth_asgi.testing.authorization_requests import (
+    PROMPTS,
+    RESPONSE_MODES,
+    read_request,
+)
+from atproto_oauth_asgi.testing.clients import Clients
+from atproto_oauth_asgi.testing.grants import Ledger
 from atproto_oauth_asgi.testing.proofs import Nonces, Verifier
 from atproto_oauth_asgi.testing.refusals import (
     Refusal,
+    bad_grant,
     bad_proof,
     bad_request,
     challenge_of,
 )
+from atproto_oauth_asgi.testing.sessions import Sender, tokens_of
 
 Form: TypeAlias = Mapping[str, str]
 _Answering: TypeAlias = Callable[[Request, Form], Awaitable[Response]]
 
-_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
-_HINT = re.compile(r"did:[a-z]+:.+|[^\s@:/]+\.[^\s@:/]+")
-_FORM_TYPE = "application/x-www-form-urlencoded"
-_UNAUTHORIZED = 401
+_FORM_TYPE, _JSON_TYPE = "application/x-www-form-urlencoded", "application/json"
+_MAX_BODY_BYTES = 102_400
+_UNAUTHORIZED, _TOO_LARGE, _WRONG_TYPE = 401, 413, 415
+_LIFETIME_S = 299
+_NEEDED = {
+    "authorization_code": ("code", "redirect_uri"),
+    "refresh_token": ("refresh_token",),
+}
 
 
 class AuthServer:
@@ -71,41 +83,52 @@ class AuthServer:
         return Route(path, endpoint, methods=["POST"])
 
     async def _describe(self, _: Request) -> Response:
-        return JSONResponse(build_metadata(self.issuer))
+        headers = {"Cache-Control": "max-age=300"}
+        return JSONResponse(build_metadata(self.issuer), headers=headers)
 
     async def _push(self, request: Request, form: Form) -> Response:
         """Spec: RFC 9126 section 2."""
-        thumbprint = self._thumbprint(request)
-        client, kid = await self._clients.authenticate(form)
-        _check_request(client, form)
-        pushed = self._ledger.push(form, kid=kid, thumbprint=thumbprint)
-        members = {"request_uri": pushed.request_uri, "expires_in": 299}
+        sender = await self._identify(request, form)
+        pushed = self._ledger.push(read_request(form, sender), sender)
+        members = {"request_uri": pushed.request_uri, "expires_in": _LIFETIME_S}
         return JSONResponse(members, 201)
 
     async def _give_tokens(self, request: Request, form: Form) -> Response:
         """Spec: RFC 6749 sections 4.1.3 and 6."""
-        thumbprint = self._thumbprint(request)
-        _, kid = await self._clients.authenticate(form)
-        if thumbprint is None:
+        kind = form.get("grant_type", "")
+        for name in _NEEDED.get(kind, ()):
+            if not form.get(name):
+                raise bad_grant(f"{name} is required")
+        sender = await self._identify(request, form)
+        if sender.thumbprint is None:
             raise bad_proof("DPoP proof required")
-        if form.get("grant_type") == "authorization_code":
-            require(form, "code", "redirect_uri", "code_verifier")
-            grant = self._ledger.redeem(form, kid=kid, thumbprint=thumbprint)
-        elif form.get("grant_type") == "refresh_token":
-            require(form, "refresh_token")
-            grant = self._ledger.refresh(form, kid=kid, thumbprint=thumbprint)
+        if kind == "authorization_code":
+            grant = await self._ledger.redeem(form, sender, issuer=self.issuer)
+        elif kind == "refresh_token":
+            grant = await self._ledger.refresh(form, sender, issuer=self.issuer)
         else:
-            raise Refusal("invalid_grant", "Unsupported grant_type")
-        return JSONResponse(tokens_of(grant, lifetime_s=self._ledger.lifetime_s))
+            raise bad_grant(f'Grant type "{kind}" is not supported by the server')
+        return JSONResponse(tokens_of(grant))
 
     async def _revoke(self, request: Request, form: Form) -> Response:
-        """Spec: RFC 7009. Like the reference server it says yes to anything."""
+        """Spec: RFC 7009. Like the official server it says yes to anything."""
+        if not form.get("token"):
+            raise bad_request("token is required")
         thumbprint = self._thumbprint(request)
-        client, _ = await self._clients.authenticate(form)
-        self._ledger.revoke(
-            form.get("token", ""), client_id=client.client_id, thumbprint=thumbprint
-        )
+        with suppress(Refusal):
+            sender = await self._authenticate(form, thumbprint)
+            self._ledger.revoke(form["token"], sender)
         return JSONResponse({})
+
+    async def _identify(self, request: Request, form: Form) -> Sender:
+        return await self._authenticate(form, self._thumbprint(request))
+
+    async def _authenticate(self, form: Form, thumbprint: str | None) -> Sender:
+        client, key = await self._clients.authenticate(form, issuer=self.issuer)
+        # RFC 7638: the name and the thumbprint of the key stand in one string.
+        if key is not None and thumbprint == key.rpartition(" ")[2]:
+            raise bad_request("the DPoP proof must be signed with another key")
+        return Sender(client=client, client_key=key, thumbprint=thumbprint)
 
     def _thumbprint(self, request: Request) -> str | None:
         proofs = request.headers.getlist("dpop")
@@ -126,16 +149,23 @@ def build_metadata(issuer: str) -> dict[str, Any]:
         "pushed_authorization_request_endpoint": f"{issuer}/oauth/par",
         "revocation_endpoint": f"{issuer}/oauth/revoke",
         "jwks_uri": f"{issuer}/oauth/jwks",
-        "scopes_supported": ["atproto", "transition:generic"],
+        "scopes_supported": [
+            "atproto",
+            "transition:email",
+            "transition:generic",
+            "transition:chat.bsky",
+        ],
         "subject_types_supported": ["public"],
         "response_types_supported": ["code"],
-        "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code", "refresh_token"],
+        "response_modes_supported": list(RESPONSE_MODES),
+        "grant_types_supported": list(_NEEDED),
         "code_challenge_methods_supported": ["S256"],
+        "ui_locales_supported": ["en-US"],
+        "display_values_supported": ["page", "popup", "touch"],
         "token_endpoint_auth_methods_supported": ["none", "private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": ["ES256"],
         "dpop_signing_alg_values_supported": ["ES256"],
-        "prompt_values_supported": ["none", "login", "consent", "select_account"],
+        "prompt_values_supported": list(PROMPTS),
         "authorization_response_iss_parameter_supported": True,
         "require_pushed_authorization_requests": True,
         "client_id_metadata_document_supported": True,
@@ -143,17 +173,37 @@ def build_metadata(issuer: str) -> dict[str, Any]:
 
 
 async def _no_keys(_: Request) -> Response:
-    return JSONResponse({"keys": []})
+    return JSONResponse({"keys": []}, headers={"Cache-Control": "max-age=300"})
 
 
 async def _read_form(request: Request) -> Form:
-    content_type = request.headers.get("content-type", "").partition(";")[0]
-    if content_type.strip().lower() != _FORM_TYPE:
-        raise bad_request("the body must be a form")
-    pairs = parse_qsl((await request.body()).decode("utf-8"), keep_blank_values=True)
+    """Return the parameters of a body: a form, or as the official server, JSON."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in {_FORM_TYPE, _JSON_TYPE}:
+        message = "the body must be a form or JSON"
+        raise Refusal("invalid_request", message, status=_WRONG_TYPE)
+    body = await request.body()
+    if len(body) > _MAX_BODY_BYTES:
+        raise Refusal("invalid_request", "Payload too large", status=_TOO_LARGE)
+    if kind == _JSON_TYPE:
+        return _read_json(body)
+    pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True)
     if len(dict(pairs)) < len(pairs):
         raise bad_request("a parameter is there twice")
     return dict(pairs)
+
+
+def _read_json(body: bytes) -> Form:
+    try:
+        found = json.loads(body)
+    except ValueError as error:
+        raise bad_request("Invalid JSON") from error
+    is_flat = isinstance(found, dict) and all(
+        isinstance(value, str) for value in found.values()
+    )
+    if not is_flat:
+        raise bad_request("the body must be an object of texts")
+    return dict(found)
 
 
 def _refuse(refusal: Refusal) -> Response:
@@ -162,32 +212,3 @@ def _refuse(refusal: Refusal) -> Response:
     if refusal.status == _UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = challenge_of(refusal)
     return response
-
-
-def _check_request(client: Client, form: Form) -> None:
-    """Spec: RFC 6749 section 4.1.1, RFC 7636, atproto OAuth."""
-    require(form, "redirect_uri", "scope", "code_challenge")
-    if form.get("response_type") != "code":
-        raise Refusal("unsupported_response_type", "response_type must be code")
-    if "request_uri" in form:
-        raise bad_request("request_uri: not here")
-    if not client.allows_redirect(form["redirect_uri"]):
-        raise bad_request("Invalid redirect_uri")
-    is_s256 = form.get("code_challenge_method") == "S256"
-    if not is_s256 or not _CHALLENGE.fullmatch(form["code_challenge"]):
-        raise bad_request("code_challenge: S256 is required")
-    if form.get("response_mode", "query") != "query":
-        raise bad_request("response_mode: query only")
-    _check_wishes(client, form)
-
-
-def _check_wishes(client: Client, form: Form) -> None:
-    scopes = set(form["scope"].split(" "))
-    if "atproto" not in scopes:
-        raise Refusal("invalid_scope", 'The "atproto" scope is required')
-    if not scopes <= client.scopes:
-        raise Refusal("invalid_scope", "Scope is not declared in the client metadata")
-    if not _HINT.fullmatch(form.get("login_hint", "did:x:y")):
-        raise bad_request("login_hint: a handle or a DID")
-    if form.get("prompt") == "none" and client.is_public:
-        raise bad_request('Public clients are not allowed to use "prompt=none"')

@@ -6,17 +6,21 @@ import gzip
 import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+from urllib.parse import parse_qsl
 
 import anyio
 from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from atproto_oauth_asgi.crypto.encoding import b64url_decode
 from atproto_oauth_asgi.testing.wire import RAW_SEND, HangUp
 
 ORIGINAL = "atproto_oauth_asgi.original"
 """ASGI extension: the program that would have answered."""
 
+_USED = JSONResponse({"error": "invalid_client", "error_description": "used"}, 400)
 _CHUNK = b" " * 65536
 _PATIENCE_S = 3600.0
 
@@ -137,6 +141,34 @@ def altered(
     return program
 
 
+def burn_assertions() -> ASGIApp:
+    """Return a program that takes each client assertion once, whatever comes of it.
+
+    The official server burns one only after the DPoP proof and its nonce were right;
+    others do so first. Put the same program on every path that shall know of it.
+
+    Spec: RFC 7523 section 3.
+    """
+    seen: set[str] = set()
+
+    async def program(scope: Scope, receive: Receive, send: Send) -> None:
+        body = await Request(scope, receive).body()
+        assertion = dict(parse_qsl(body.decode("utf-8"))).get("client_assertion")
+        if assertion is not None:
+            jti = _jti_of(assertion)
+            if jti in seen:
+                await _USED(scope, receive, send)
+                return
+            seen.add(jti)
+
+        async def again() -> Message:
+            return {"type": "http.request", "body": body}
+
+        await scope["extensions"][ORIGINAL]["program"](scope, again, send)
+
+    return program
+
+
 async def _collect(scope: Scope, receive: Receive) -> tuple[Message, bytes]:
     """Let the original program answer; its answer goes no further."""
     messages: list[Message] = []
@@ -154,6 +186,16 @@ def _read(body: bytes) -> object:
         return json.loads(body)
     except ValueError:
         return None
+
+
+def _jti_of(assertion: str) -> str:
+    """Return the id of a JWT, or all of it where that cannot be read."""
+    payload = "".join(assertion.split(".")[1:2])
+    try:
+        found = _read(b64url_decode(payload))
+    except ValueError:
+        return assertion
+    return str(found.get("jti")) if isinstance(found, dict) else assertion
 
 
 def _start(headers: list[tuple[bytes, bytes]]) -> Message:

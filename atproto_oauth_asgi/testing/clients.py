@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp
 
 from atproto_oauth_asgi.testing.asking import fetch_document
+from atproto_oauth_asgi.testing.client_documents import (
+    LOOPBACK_HOSTS,
+    check_client_id,
+    check_document,
+    read_loopback_id,
+    usable_keys,
+)
 from atproto_oauth_asgi.testing.proofs import Verifier
-from atproto_oauth_asgi.testing.refusals import Refusal
 
-_LOOPBACK_IDS = ("http://localhost", "http://localhost/")
-_LOOPBACK_REDIRECTS = ("http://127.0.0.1/", "http://[::1]/")
-_LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1"})
+_CACHE_S = 600
+_METHOD = "token_endpoint_auth_method"
+_DAY_S = 86400.0
+_YEAR_S = 365.25 * _DAY_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +34,7 @@ class Client:
         name: what the consent page calls it.
         redirect_uris: the registered ones.
         scopes: all that it may ask for.
+        may_refresh: whether it gets refresh tokens.
         keys: public JWKs; empty for a public client.
         is_public: whether it authenticates with nothing.
     """
@@ -35,8 +43,19 @@ class Client:
     name: str
     redirect_uris: tuple[str, ...]
     scopes: frozenset[str]
+    may_refresh: bool = True
     keys: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     is_public: bool = True
+
+    @property
+    def session_lifetime_s(self) -> float:
+        """After how long a session ends, whatever happens."""
+        return 14 * _DAY_S if self.is_public else 2 * _YEAR_S
+
+    @property
+    def refresh_lifetime_s(self) -> float:
+        """After how long without a refresh a session ends."""
+        return 14 * _DAY_S if self.is_public else _YEAR_S / 4
 
     def allows_redirect(self, uri: str) -> bool:
         """Return whether a login may lead back to this URI."""
@@ -44,12 +63,19 @@ class Client:
 
 
 class Clients:
-    """Finds and authenticates clients. Documents are fetched anew every time."""
+    """Finds and authenticates clients; what it fetched counts for ten minutes."""
 
-    def __init__(self, internet: ASGIApp, verifier: Verifier, *, issuer: str) -> None:
+    def __init__(
+        self, internet: ASGIApp, verifier: Verifier, *, clock: Callable[[], float]
+    ) -> None:
         self._internet = internet
         self._verifier = verifier
-        self._issuer = issuer
+        self._clock = clock
+        self._fetched: dict[str, tuple[float, Any]] = {}
+
+    def forget(self) -> None:
+        """Fetch every document anew when it is wanted next."""
+        self._fetched.clear()
 
     async def find(self, client_id: str) -> Client:
         """Return what a client says of itself.
@@ -60,97 +86,59 @@ class Clients:
         Spec: atproto OAuth, "Clients".
         """
         if client_id.startswith("http://"):
-            return _parse_loopback(client_id)
-        if not client_id.startswith("https://") or not urlsplit(client_id).path[1:]:
-            raise Refusal("invalid_client_metadata", "Invalid client ID")
-        return await self._parse(
-            client_id, await fetch_document(self._internet, client_id)
+            uris, scope = read_loopback_id(client_id)
+            return Client(
+                client_id=client_id,
+                name="An application on this computer",
+                redirect_uris=uris,
+                scopes=frozenset(scope.split(" ")),
+            )
+        check_client_id(client_id)
+        members = await self._fetch(client_id, check=check_document)
+        is_public = members[_METHOD] == "none"
+        return Client(
+            client_id=client_id,
+            name=str(members.get("client_name", client_id)),
+            redirect_uris=tuple(members["redirect_uris"]),
+            scopes=frozenset(members["scope"].split(" ")),
+            may_refresh="refresh_token" in members.get("grant_types", ()),
+            keys=() if is_public else await self._keys(members),
+            is_public=is_public,
         )
 
-    async def authenticate(self, form: Mapping[str, str]) -> tuple[Client, str | None]:
-        """Return the client that sent a form, and the name of the key it used.
+    async def authenticate(
+        self, form: Mapping[str, str], *, issuer: str
+    ) -> tuple[Client, str | None]:
+        """Return the client that sent a form, and which key it proved to have.
 
         Raises:
             Refusal: it is not who it says it is.
         """
         client = await self.find(form.get("client_id", ""))
         if client.is_public:
-            if "client_assertion" in form:
-                raise Refusal("invalid_client", "a public client has no assertion")
             return client, None
-        kid = self._verifier.check_assertion(
-            form, client_id=client.client_id, issuer=self._issuer, keys=client.keys
+        key = self._verifier.check_assertion(
+            form, client_id=client.client_id, issuer=issuer, keys=client.keys
         )
-        return client, kid
-
-    async def _parse(self, client_id: str, members: Any) -> Client:
-        problem = _find_problem(client_id, members)
-        if problem:
-            raise Refusal("invalid_client_metadata", problem)
-        method = members.get("token_endpoint_auth_method")
-        return Client(
-            client_id=client_id,
-            name=str(members.get("client_name", client_id)),
-            redirect_uris=tuple(members["redirect_uris"]),
-            scopes=frozenset(members["scope"].split(" ")),
-            keys=() if method == "none" else await self._keys(members),
-            is_public=method == "none",
-        )
+        return client, key
 
     async def _keys(self, members: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-        found = members.get("jwks")
-        if found is None:
-            url = str(members.get("jwks_uri"))
-            found = await fetch_document(self._internet, url)
-        keys = found.get("keys", ()) if isinstance(found, dict) else ()
-        usable = tuple(key for key in keys if key.get("kid") and "d" not in key)
-        if not usable:
-            message = "private_key_jwt requires at least one public key with a kid"
-            raise Refusal("invalid_client_metadata", message)
-        return usable
+        if "jwks_uri" in members:
+            return usable_keys(await self._fetch(members["jwks_uri"]))
+        return usable_keys(members.get("jwks"))
 
-
-def _find_problem(client_id: str, members: Any) -> str | None:
-    if not isinstance(members, dict) or members.get("client_id") != client_id:
-        return "client_id: the document is another client's"
-    uris = members.get("redirect_uris")
-    rules = {
-        "scope: it must hold atproto": "atproto"
-        not in str(members.get("scope", "")).split(" "),
-        "dpop_bound_access_tokens: it must be true": members.get(
-            "dpop_bound_access_tokens"
-        )
-        is not True,
-        "redirect_uris: at least one": not isinstance(uris, list) or not uris,
-        "response_types: it must hold code": "code"
-        not in members.get("response_types", ()),
-        "grant_types: it must hold authorization_code": "authorization_code"
-        not in members.get("grant_types", ()),
-        "token_endpoint_auth_method: none or private_key_jwt": members.get(
-            "token_endpoint_auth_method"
-        )
-        not in {"none", "private_key_jwt"},
-    }
-    return next((rule for rule, is_broken in rules.items() if is_broken), None)
-
-
-def _parse_loopback(client_id: str) -> Client:
-    """Spec: atproto OAuth, "Localhost Client Development"."""
-    base, _, query = client_id.partition("?")
-    pairs = parse_qsl(query, keep_blank_values=True)
-    names = [name for name, _ in pairs]
-    is_known = set(names) <= {"scope", "redirect_uri"} and names.count("scope") <= 1
-    if base not in _LOOPBACK_IDS or "#" in client_id or not is_known:
-        raise Refusal("invalid_client_metadata", "Invalid client ID")
-    uris = tuple(value for name, value in pairs if name == "redirect_uri")
-    if any(urlsplit(uri).hostname not in _LOOPBACK_HOSTS for uri in uris):
-        raise Refusal("invalid_client_metadata", "Invalid client ID")
-    return Client(
-        client_id=client_id,
-        name="An application on this computer",
-        redirect_uris=uris or _LOOPBACK_REDIRECTS,
-        scopes=frozenset(dict(pairs).get("scope", "atproto").split(" ")),
-    )
+    async def _fetch(
+        self, url: str, *, check: Callable[[str, Any], None] | None = None
+    ) -> Any:
+        until, found = self._fetched.get(url, (0.0, None))
+        if until > self._clock():
+            return found
+        found = await fetch_document(self._internet, url)
+        if check is not None:
+            check(url, found)
+        # Only what is right is kept: a mistake in a document can be mended at once.
+        self._fetched[url] = (self._clock() + _CACHE_S, found)
+        return found
 
 
 def _matches(uri: str, registered: str) -> bool:
@@ -158,7 +146,7 @@ def _matches(uri: str, registered: str) -> bool:
         return True
     # RFC 8252 section 7.3: a loopback URI without a port matches any.
     asked, known = urlsplit(uri), urlsplit(registered)
-    if known.hostname not in _LOOPBACK_HOSTS or known.scheme != "http":
+    if known.hostname not in LOOPBACK_HOSTS or known.scheme != "http":
         return False
     host = f"[{known.hostname}]" if ":" in known.hostname else known.hostname
     return asked._replace(netloc=host) == known and asked.hostname == known.hostname

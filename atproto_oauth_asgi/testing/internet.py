@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -22,6 +23,9 @@ from atproto_oauth_asgi.testing.wire import BROKEN, HangUp, serve_stream
 
 _log = logging.getLogger("atproto_oauth_asgi")
 
+LOOPBACK = "127.0.0.1"
+"""The one address of this machine that is listened on."""
+
 _HTTPS = 443
 _ADDRESSES = "93.184.216."
 _OTHER_ADDRESSES = "93.184.217."
@@ -33,7 +37,8 @@ class Received:
     """One request that a host received.
 
     Attributes:
-        host: as the ``Host`` field says.
+        host: by its name in the network, such as ``pds.test``; otherwise as the
+            ``Host`` field says.
         method: such as ``GET``.
         path: without the query.
         status: of the answer; None as long as, or if, there is none.
@@ -60,6 +65,11 @@ class _Knob:
 class Internet:
     """An ASGI program that is every host, and the two ways to get to it.
 
+    Args:
+        port: to listen on; 0 takes a free one.
+        http_names: what stands in ``Host`` fields, to names of hosts. If there are
+            any, these hosts speak plain http on that port, and nothing speaks https.
+
     Attributes:
         sites: host name to program.
         addresses: host name to the addresses that a resolver gives.
@@ -70,8 +80,10 @@ class Internet:
         name_server: ``ip:port`` of the one that answers TXT questions.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, port: int = 0, http_names: Mapping[str, str]) -> None:
         self._names: WeakKeyDictionary[object, str] = WeakKeyDictionary()
+        self._wanted_port = port
+        self._http_names = http_names
         self._port = 0
         self.name_server = ""
         self.reset()
@@ -136,29 +148,30 @@ class Internet:
         self.connected.append((address, port))
         if address not in self._host_at or port != _HTTPS:
             raise ConnectionRefusedError("nobody listens there in the test network")
-        return await anyio.connect_tcp("127.0.0.1", self._port)
+        return await anyio.connect_tcp(LOOPBACK, self._port)
 
     async def serve(self, *, task_status: TaskStatus[None]) -> None:
-        """Listen on two ports of this machine until cancelled."""
-        # One of its own: the callback belongs to this network alone.
-        context = authority().server_context("unnamed.test")
-        _choose_by_name(context, self._choose)
+        """Listen on two ports of this machine until cancelled.
+
+        Raises:
+            OSError: the port cannot be had.
+        """
+        # Before anybody asks for the authority: two threads would make two of them.
+        context = self._context()
         async with AsyncExitStack() as stack:
-            listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+            listener = await anyio.create_tcp_listener(
+                local_host=LOOPBACK, local_port=self._wanted_port
+            )
             await stack.enter_async_context(listener)
             self._port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - no database here
-            udp = await anyio.create_udp_socket(local_host="127.0.0.1")
+            udp = await anyio.create_udp_socket(local_host=LOOPBACK)
             await stack.enter_async_context(udp)
             port: int = udp.extra(SocketAttribute.local_port)  # noqa: S610 - the same
-            self.name_server = f"127.0.0.1:{port}"
+            self.name_server = f"{LOOPBACK}:{port}"
             group = await stack.enter_async_context(anyio.create_task_group())
             group.start_soon(serve_names, udp, self)
             task_status.started()
-
-            async def handle(stream: SocketStream) -> None:
-                await self._converse(stream, context)
-
-            await listener.serve(handle)
+            await listener.serve(partial(self._converse, context))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as the host that was asked for, and note it."""
@@ -166,8 +179,9 @@ class Internet:
             name.decode("latin-1").lower(): value.decode("latin-1")
             for name, value in scope["headers"]
         }
+        asked = headers.get("host", "")
         received = Received(
-            host=headers.get("host", ""),
+            host=self._http_names.get(asked, asked),
             method=scope["method"],
             path=scope["path"],
             query=scope["query_string"].decode("latin-1"),
@@ -179,8 +193,7 @@ class Internet:
 
     def _program(self, scope: Scope, received: Received) -> ASGIApp:
         host, path = received.host, received.path
-        name = scope["server"][0] if scope.get("server") else host
-        if name != host or host not in self.sites:
+        if host not in self.sites or not self._leads_to(scope, received):
             return PlainTextResponse("no such host here", 421)
         site = self.sites[host]
         for key in ((host, path), (host, None)):
@@ -192,13 +205,37 @@ class Internet:
             return knob.program
         return site
 
+    def _leads_to(self, scope: Scope, received: Received) -> bool:
+        """Return whether the host asked for is one that the connection may mean.
+
+        With plain http this is what keeps a web page out that has let a name of its
+        own lead to this machine.
+        """
+        if self._http_names:
+            return received.headers.get("host") in self._http_names
+        name: str = scope["server"][0]
+        return name == received.host
+
+    def _context(self) -> ssl.SSLContext | None:
+        if self._http_names:
+            return None
+        # One of its own: the callback belongs to this network alone.
+        context = authority().server_context("unnamed.test")
+        _choose_by_name(context, self._choose)
+        return context
+
     def _choose(self, connection: object, name: str) -> ssl.SSLContext:
         self._names[connection] = name
         return server_context(name, self._faults.get(name))
 
-    async def _converse(self, stream: SocketStream, context: ssl.SSLContext) -> None:
+    async def _converse(
+        self, context: ssl.SSLContext | None, stream: SocketStream
+    ) -> None:
         async with stream:
             with suppress(HangUp, *BROKEN):
+                if context is None:
+                    await self._serve(stream, None)
+                    return
                 tls = await TLSStream.wrap(
                     stream,
                     server_side=True,
@@ -206,8 +243,7 @@ class Internet:
                     standard_compatible=False,
                 )
                 connection = tls.extra(TLSAttribute.ssl_object)  # noqa: S610 - the same
-                name = self._names.get(connection)
-                await self._serve(tls, name)
+                await self._serve(tls, self._names.get(connection, ""))
 
     async def _serve(self, stream: ByteStream, name: str | None) -> None:
         try:

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import CancelledError, Future
-from contextlib import ExitStack, suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
-from atproto_oauth_asgi.exceptions import ConfigurationError
 from atproto_oauth_asgi.network_options import Network
 from atproto_oauth_asgi.testing.accounts import (
     Account,
@@ -30,22 +27,24 @@ from atproto_oauth_asgi.testing.accounts import (
 )
 from atproto_oauth_asgi.testing.asking import ask, client_site
 from atproto_oauth_asgi.testing.auth_server import AuthServer
-from atproto_oauth_asgi.testing.certificates import TlsFault, authority
+from atproto_oauth_asgi.testing.certificates import TlsFault
+from atproto_oauth_asgi.testing.client_documents import check_client_host
 from atproto_oauth_asgi.testing.clients import Clients
 from atproto_oauth_asgi.testing.consent import ConsentPage
+from atproto_oauth_asgi.testing.devices import Devices
 from atproto_oauth_asgi.testing.grants import TOKEN_LIFETIME_S, Ledger
 from atproto_oauth_asgi.testing.internet import Internet, Received
+from atproto_oauth_asgi.testing.origins import PDS, PLC, choose_origins
 from atproto_oauth_asgi.testing.pds import Pds
 from atproto_oauth_asgi.testing.proofs import Nonces, Verifier
 from atproto_oauth_asgi.testing.records import Records
+from atproto_oauth_asgi.testing.thread import ServerThread
 
 FIRST_ACCOUNTS: Mapping[str, str] = {
     "alice.test": "alice-pass",
     "bob.test": "bob-pass",
 }
 """The accounts that a network has unless told otherwise: handle to password."""
-
-_PLC, _PDS = "plc.test", "pds.test"
 
 running: list[AtprotoNetwork] = []
 """Networks that are started, newest last."""
@@ -59,6 +58,12 @@ class AtprotoNetwork:
         clock: gives Unix seconds; decides about tokens, codes, proofs and nonces.
         as_host: host of the authorization server, such as ``as.test``; None puts it
             on the PDS's host.
+        localhost_port: serve plain http on this port of ``localhost``, where browsers
+            and other processes can reach it; 0 takes a free one, None means https
+            behind names that only this process knows.
+
+    Raises:
+        ConfigurationError: the options exclude each other.
     """
 
     accounts: dict[str, Account]
@@ -70,13 +75,15 @@ class AtprotoNetwork:
         accounts: Mapping[str, str] = FIRST_ACCOUNTS,
         clock: Callable[[], float] = time.time,  # noqa: TID251 - as in OAuthConfig
         as_host: str | None = None,
+        localhost_port: int | None = None,
     ) -> None:
         self._first_accounts = dict(accounts)
         self._clock = clock
-        self._as_host = as_host or _PDS
-        self._open = ExitStack()
-        self._portal: BlockingPortal | None = None
-        self.internet = Internet()
+        self._at = choose_origins(as_host=as_host, localhost_port=localhost_port)
+        self.internet = Internet(
+            port=self._at.port or 0, http_names=self._at.http_names
+        )
+        self._thread = ServerThread(self.internet.serve)
         self._build()
 
     # --- life ------------------------------------------------------------------
@@ -96,21 +103,24 @@ class AtprotoNetwork:
         self.stop()
 
     def start(self) -> None:
-        """Start the servers in a thread of their own; twice does nothing more."""
-        if self._portal is not None:
+        """Start the servers in a thread of their own; twice does nothing more.
+
+        Raises:
+            ConfigurationError: the port cannot be had.
+        """
+        if self._thread.is_running:
             return
-        portal = self._open.enter_context(start_blocking_portal())
-        future, _ = portal.start_task(self.internet.serve)
-        self._open.callback(_cancel, future)
-        self._portal = portal
+        try:
+            self._thread.start()
+        except OSError as error:
+            raise self._at.unavailable(error) from error
         running.append(self)
 
     def stop(self) -> None:
         """Stop the servers."""
-        if self._portal is not None:
+        if self._thread.is_running:
             running.remove(self)
-            self._portal = None
-            self._open.close()
+            self._thread.stop()
 
     def reset(self) -> None:
         """Be as new: first accounts, no sessions, no records, no knobs, no traffic.
@@ -127,7 +137,9 @@ class AtprotoNetwork:
         self.directory = Directory()
         self.records = Records()
         self._verifier = Verifier(self._clock, self.nonces)
-        self.internet.add(_PLC, self.directory.site)
+        self._clients = Clients(self.internet, self._verifier, clock=self._clock)
+        self._devices = Devices(self._clock)
+        self.internet.add(PLC, self.directory.site)
         self._pds = Pds(
             accounts=self.accounts,
             ledger=self.ledger,
@@ -135,22 +147,25 @@ class AtprotoNetwork:
             verifier=self._verifier,
             records=self.records,
         )
-        self.internet.add(self._as_host, Router(self._issuer_routes()))
-        self.add_pds(_PDS)
+        self.internet.add(self._at.as_host, Router(self._issuer_routes()))
+        self._serve_pds(PDS, self.pds_url)
         for handle, password in self._first_accounts.items():
             self.create_account(handle, password)
 
     def _issuer_routes(self) -> list[Route]:
-        clients = Clients(self.internet, self._verifier, issuer=self.issuer)
         server = AuthServer(
             self.issuer,
-            clients=clients,
+            clients=self._clients,
             ledger=self.ledger,
             nonces=self.nonces,
             verifier=self._verifier,
         )
         page = ConsentPage(
-            self.issuer, accounts=self.accounts, clients=clients, ledger=self.ledger
+            self.issuer,
+            accounts=self.accounts,
+            clients=self._clients,
+            ledger=self.ledger,
+            devices=self._devices,
         )
         return [*server.routes(), *page.routes()]
 
@@ -163,31 +178,23 @@ class AtprotoNetwork:
         Raises:
             ConfigurationError: the network was not started.
         """
-        if self._portal is None:
-            raise ConfigurationError(["AtprotoNetwork: start it before you use it"])
-        return Network(
-            plc_url=self.plc_url,
-            dns_servers=(self.internet.name_server,),
-            ssl_context=authority().client_context(),
-            resolver=self.internet.resolve,
-            connector=self.internet.connect,
-            unsafe_test_handles=True,
-        )
+        self._thread.check_running()
+        return self._at.options(self.internet)
 
     @property
     def plc_url(self) -> str:
         """Origin of the PLC directory."""
-        return f"https://{_PLC}"
+        return self._at.plc_url
 
     @property
     def pds_url(self) -> str:
         """Origin of the PDS."""
-        return f"https://{_PDS}"
+        return self._at.pds_url
 
     @property
     def issuer(self) -> str:
         """Issuer of the authorization server."""
-        return f"https://{self._as_host}"
+        return self._at.issuer
 
     @property
     def traffic(self) -> list[Received]:
@@ -199,7 +206,13 @@ class AtprotoNetwork:
     def create_account(
         self, handle: str, password: str, *, did: str | None = None
     ) -> Account:
-        """Create an account; ``did`` may be a ``did:web`` of a host below ``.test``."""
+        """Create an account; ``did`` may be a ``did:web`` of a host below ``.test``.
+
+        Raises:
+            ConfigurationError: a ``did:web``, but plain http.
+        """
+        if did is not None and did.startswith("did:web:"):
+            self._at.need_https("an account with a did:web")
         account = Account(did=did or new_did(), handle=handle, password=password)
         self.accounts[handle] = account
         self.directory.documents[account.did] = build_did_document(
@@ -228,9 +241,9 @@ class AtprotoNetwork:
         self.ledger.grants = kept
         return deleted
 
-    def get_record(self, did: str, collection: str, rkey: str) -> Any | None:
+    def get_record(self, did: str, collection: str, *, rkey: str) -> Any | None:
         """Return a record (``uri``, ``cid``, ``value``), or None if it is not there."""
-        return self.records.get(did, collection, rkey)
+        return self.records.get(did, collection, rkey=rkey)
 
     def list_records(self, did: str, collection: str) -> list[Any]:
         """Return the records of one collection, newest first."""
@@ -261,7 +274,7 @@ class AtprotoNetwork:
         """Let an ASGI program answer in place of a host; see ``behaviours``.
 
         Args:
-            host: such as ``pds.test``.
+            host: such as ``pds.test``; it is called so on localhost, too.
             path: the one that it answers; None means all.
             behaviour: what answers. A starlette response is such a program.
             times: how often; afterwards the host answers itself again.
@@ -274,13 +287,17 @@ class AtprotoNetwork:
 
     def add_host(self, host: str, site: ASGIApp) -> None:
         """Put an ASGI program behind a name, with https and an address of its own."""
+        self._at.need_https("add_host")
         self.internet.add(host, site)
 
     def add_pds(self, host: str) -> str:
         """Run one more PDS with the same authorization server; return its origin."""
-        origin = f"https://{host}"
+        self._at.need_https("add_pds")
+        return self._serve_pds(host, f"https://{host}")
+
+    def _serve_pds(self, host: str, origin: str) -> str:
         routes = self._pds.routes(origin, issuer=self.issuer)
-        if host == self._as_host:
+        if host == self._at.as_host:
             routes = [*self._issuer_routes(), *routes]
         self.internet.add(host, Router(routes))
         return origin
@@ -291,18 +308,26 @@ class AtprotoNetwork:
         Args:
             host: of the client's ``public_url``.
             client: the application itself, or JSON documents by path.
+
+        Raises:
+            ConfigurationError: no official server would take a client at this host.
         """
+        self._at.need_https("serve_client")
+        check_client_host(host)
         self.internet.add(host, client_site(client))
+
+    def forget_clients(self) -> None:
+        """Fetch clients' documents and keys anew; they are kept for ten minutes."""
+        self._clients.forget()
 
     def break_tls(self, host: str, fault: TlsFault) -> None:
         """Let a host show a certificate that must be refused."""
+        self._at.need_https("break_tls")
         self.internet.break_tls(host, fault)
 
     def clear_traffic(self) -> None:
         """Forget the traffic so far."""
         self.internet.clear()
-
-    # --- from inside -----------------------------------------------------------
 
     def request(self, method: str, url: str, **options: Any) -> httpx.Response:
         """Send a request to a host of the network from outside any application.
@@ -313,15 +338,6 @@ class AtprotoNetwork:
         Raises:
             ConfigurationError: the network was not started.
         """
-        if self._portal is None:
-            raise ConfigurationError(["AtprotoNetwork: start it before you use it"])
-        response: httpx.Response = self._portal.call(
-            ask, self.internet, method, url, options
-        )
+        asking = partial(ask, self.internet, method, url=url, options=options)
+        response: httpx.Response = self._thread.call(asking)
         return response
-
-
-def _cancel(future: Future[Any]) -> None:
-    future.cancel()
-    with suppress(CancelledError):
-        future.result()

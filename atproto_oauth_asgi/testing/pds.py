@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from atproto_oauth_asgi.testing.accounts import Account
-from atproto_oauth_asgi.testing.grants import Grant, Ledger
+from atproto_oauth_asgi.testing.grants import Ledger
 from atproto_oauth_asgi.testing.proofs import Nonces, Verifier
 from atproto_oauth_asgi.testing.records import Records, cid_of
 from atproto_oauth_asgi.testing.refusals import (
@@ -20,6 +20,7 @@ from atproto_oauth_asgi.testing.refusals import (
     bad_token,
     challenge_of,
 )
+from atproto_oauth_asgi.testing.sessions import Grant
 
 _UNAUTHORIZED, _FORBIDDEN = 401, 403
 _MAX_LIMIT = 100
@@ -62,9 +63,16 @@ class Pds:
             _open("com.atproto.identity.resolveHandle", self._resolve_handle),
             _open("com.atproto.repo.getRecord", self._get_record),
             _open("com.atproto.repo.listRecords", self._list_records),
-            call(origin, "GET", "com.atproto.server.getSession", self._session),
+            call(
+                origin,
+                "GET",
+                nsid="com.atproto.server.getSession",
+                answering=self._session,
+            ),
             *(
-                call(origin, "POST", f"com.atproto.repo.{name}", answering)
+                call(
+                    origin, "POST", nsid=f"com.atproto.repo.{name}", answering=answering
+                )
                 for name, answering in {
                     "createRecord": self._put_record,
                     "putRecord": self._put_record,
@@ -76,7 +84,7 @@ class Pds:
         ]
 
     def _authorized(
-        self, origin: str, method: str, nsid: str, answering: _Answering
+        self, origin: str, method: str, *, nsid: str, answering: _Answering
     ) -> Route:
         async def endpoint(request: Request) -> Response:
             is_dpop = request.headers.get("authorization", "").startswith("DPoP ")
@@ -137,7 +145,7 @@ class Pds:
         query = request.query_params
         did = self._account(query.get("repo", "")).did
         collection, rkey = query.get("collection", ""), query.get("rkey", "")
-        found = self._records.get(did, collection, rkey)
+        found = self._records.get(did, collection, rkey=rkey)
         if found is None:
             raise Refusal("RecordNotFound", "Could not locate record")
         return found
@@ -159,12 +167,12 @@ class Pds:
         if not isinstance(body.get("record"), dict):
             raise Refusal("InvalidRequest", "record: an object")
         rkey = str(body.get("rkey") or self._records.new_key())
-        return self._records.put(grant.did, collection, rkey, value=body["record"])
+        return self._records.put(grant.did, collection, rkey=rkey, value=body["record"])
 
     async def _delete_record(self, request: Request, grant: Grant) -> Any:
         body = await self._own_body(request, grant)
         _check_scope(grant, body["collection"], action="delete")
-        self._records.delete(grant.did, body["collection"], str(body.get("rkey")))
+        self._records.delete(grant.did, body["collection"], rkey=str(body.get("rkey")))
         return {}
 
     async def _upload_blob(self, request: Request, grant: Grant) -> Any:

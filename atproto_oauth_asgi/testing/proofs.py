@@ -16,12 +16,18 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from atproto_oauth_asgi.crypto.encoding import b64url
-from atproto_oauth_asgi.testing.refusals import Refusal, bad_proof
+from atproto_oauth_asgi.testing.refusals import (
+    Refusal,
+    bad_grant,
+    bad_proof,
+    bad_request,
+)
 
 _NONCE_S = 60
 _OLDEST_PROOF_S, _NEWEST_PROOF_S = 190, 180
 _OLDEST_ASSERTION_S = 60
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_JWT_DOTS = 2
 _UNREADABLE = (JoseError, ValueError, KeyError, TypeError)
 
 
@@ -69,15 +75,18 @@ class Verifier:
         Spec: RFC 9449 section 4.3.
         """
         key, claims = _read_proof(proof)
+        self._check_age(claims.get("iat"))
+        jti = claims.get("jti")
+        if not isinstance(jti, str) or not jti:
+            raise bad_proof('DPoP "jti" missing')
         if claims.get("htm") != method or _plain(claims.get("htu")) != _plain(url):
             raise bad_proof("DPoP htm or htu mismatch")
-        ath = None if access_token is None else _hash(access_token)
-        if claims.get("ath") != ath:
-            raise bad_proof("DPoP ath mismatch")
-        self._check_age(claims.get("iat"))
         if not self._nonces.is_valid(claims.get("nonce")):
             raise Refusal("use_dpop_nonce", "Authorization server requires nonce")
-        self._use_up("proof", claims.get("jti"), error="invalid_dpop_proof")
+        if claims.get("ath") != (access_token and _hash(access_token)):
+            raise bad_proof("DPoP ath mismatch")
+        if not self._is_new("proof", jti):
+            raise bad_proof("DPoP proof replayed")
         return key.thumbprint()
 
     def check_assertion(
@@ -88,22 +97,30 @@ class Verifier:
         issuer: str,
         keys: Iterable[Mapping[str, Any]],
     ) -> str:
-        """Return the name of the key that made a client assertion.
+        """Return which key made a client assertion: its name and its thumbprint.
 
         Raises:
             Refusal: it does not authenticate this client.
 
         Spec: RFC 7523 section 3.
         """
-        if form.get("client_assertion_type") != _ASSERTION_TYPE:
-            raise Refusal("invalid_request", "client_assertion_type is missing")
-        kid, claims = _read_assertion(form.get("client_assertion", ""), keys)
+        text = form.get("client_assertion", "")
+        is_typed = form.get("client_assertion_type") == _ASSERTION_TYPE
+        if not is_typed or text.count(".") != _JWT_DOTS:
+            raise bad_request("private_key_jwt requires a client_assertion")
+        kid, key, claims = _read_assertion(text, keys)
         wanted = {"iss": client_id, "sub": client_id, "aud": issuer}
-        if any(claims.get(name) != value for name, value in wanted.items()):
+        # RFC 7519 section 4.1.3: one audience may stand alone, or in a list.
+        found = {**claims, "aud": issuer} if claims.get("aud") == [issuer] else claims
+        if any(found.get(name) != value for name, value in wanted.items()):
             raise Refusal("invalid_client", "the assertion is for somebody else")
         self._check_times(claims)
-        self._use_up("assertion", claims.get("jti"), error="invalid_grant")
-        return kid
+        jti = claims.get("jti")
+        if not isinstance(jti, str) or not jti:
+            raise Refusal("invalid_client", 'missing required "jti" claim')
+        if not self._is_new(f"assertion of {client_id}", jti):
+            raise bad_grant("private_key_jwt jti reused")
+        return f"{kid} {key.thumbprint()}"
 
     def _check_age(self, iat: object) -> None:
         if not isinstance(iat, int):
@@ -119,12 +136,10 @@ class Verifier:
         if claims.get("nbf", now) > now or claims.get("exp", now + 1) <= now:
             raise Refusal("invalid_client", "the assertion does not count now")
 
-    def _use_up(self, kind: str, jti: object, *, error: str) -> None:
-        is_new = isinstance(jti, str) and jti and (kind, jti) not in self._jtis
-        if not is_new:
-            status = 401 if kind == "proof" else 400
-            raise Refusal(error, "jti missing or used before", status=status)
-        self._jtis.add((kind, str(jti)))
+    def _is_new(self, kind: str, jti: str) -> bool:
+        is_new = (kind, jti) not in self._jtis
+        self._jtis.add((kind, jti))
+        return is_new
 
 
 def _read_proof(proof: str) -> tuple[ECKey, dict[str, Any]]:
@@ -140,12 +155,12 @@ def _read_proof(proof: str) -> tuple[ECKey, dict[str, Any]]:
 
 def _read_assertion(
     text: str, keys: Iterable[Mapping[str, Any]]
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, ECKey, dict[str, Any]]:
     try:
         kid = jws.extract_compact(text.encode()).headers()["kid"]
         (jwk,) = (dict(each) for each in keys if each.get("kid") == kid)
         key = ECKey.import_key(jwk)
-        return kid, jwt.decode(text, key, algorithms=["ES256"]).claims
+        return kid, key, jwt.decode(text, key, algorithms=["ES256"]).claims
     except _UNREADABLE as error:
         message = "the client assertion cannot be verified"
         raise Refusal("invalid_client", message) from error

@@ -29,26 +29,26 @@ class Records:
             key = _KEY_ALPHABET[digit] + key
         return key
 
-    def put(self, did: str, collection: str, rkey: str, *, value: Any) -> Any:
+    def put(self, did: str, collection: str, *, rkey: str, value: Any) -> Any:
         """Write a record and return ``uri`` and ``cid``."""
         self._values[did, collection, rkey] = value
-        return _reference(did, collection, rkey, value=value)
+        return _reference(did, collection, rkey=rkey, value=value)
 
-    def get(self, did: str, collection: str, rkey: str) -> Any | None:
+    def get(self, did: str, collection: str, *, rkey: str) -> Any | None:
         """Return ``uri``, ``cid`` and ``value``, or None."""
         value = self._values.get((did, collection, rkey))
         if value is None:
             return None
-        return {**_reference(did, collection, rkey, value=value), "value": value}
+        return {**_reference(did, collection, rkey=rkey, value=value), "value": value}
 
     def newest(self, did: str, collection: str) -> list[Any]:
         """Return the records of a collection, by record key, greatest first."""
         keys = sorted(
             (key for key in self._values if key[:2] == (did, collection)), reverse=True
         )
-        return [self.get(*key) for key in keys]
+        return [self.get(did, collection, rkey=key[2]) for key in keys]
 
-    def delete(self, did: str, collection: str, rkey: str) -> None:
+    def delete(self, did: str, collection: str, *, rkey: str) -> None:
         """Delete a record, if it is there."""
         self._values.pop((did, collection, rkey), None)
 
@@ -59,7 +59,7 @@ def cid_of(data: bytes) -> str:
     return "b" + b32encode(raw).decode("ascii").rstrip("=").lower()
 
 
-def _reference(did: str, collection: str, rkey: str, *, value: Any) -> Any:
+def _reference(did: str, collection: str, *, rkey: str, value: Any) -> Any:
     text = json.dumps(value, sort_keys=True)
     uri = f"at://{did}/{collection}/{rkey}"
     return {"uri": uri, "cid": cid_of(text.encode())}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-_BAD_REQUEST, _UNAUTHORIZED = 400, 401
+from collections.abc import Mapping
+
+_BAD_REQUEST, _UNAUTHORIZED, _FAILED = 400, 401, 500
 
 
 class Refusal(Exception):
@@ -19,6 +21,22 @@ class Refusal(Exception):
         super().__init__(description)
         self.error = error
         self.status = status
+
+
+class SentBack(Exception):
+    """An error that goes to the client, by way of the browser.
+
+    Attributes:
+        form: the authorization request.
+        error: the code. Spec: RFC 6749 section 4.1.2.1, OpenID Connect Core 3.1.2.6.
+    """
+
+    def __init__(
+        self, form: Mapping[str, str], error: str, *, description: str
+    ) -> None:
+        super().__init__(description)
+        self.form = form
+        self.error = error
 
 
 def bad_proof(description: str) -> Refusal:
@@ -39,6 +57,11 @@ def bad_grant(description: str) -> Refusal:
 def bad_request(description: str) -> Refusal:
     """Return the refusal of a request as such. Spec: RFC 6749 section 5.2."""
     return Refusal("invalid_request", description)
+
+
+def server_error() -> Refusal:
+    """Return the answer of a server that did not foresee this."""
+    return Refusal("server_error", "Server error", status=_FAILED)
 
 
 def challenge_of(refusal: Refusal) -> str:

@@ -34,6 +34,11 @@ async def serve_stream(
 ) -> None:
     """Answer requests until one side has enough.
 
+    Args:
+        stream: what bytes come from and go to.
+        app: what answers.
+        server_name: the host that TLS was asked for; None means plain http.
+
     Raises:
         HangUp: the program wants no more.
         OSError: or another one of ``BROKEN``: the connection broke.
@@ -44,6 +49,7 @@ async def serve_stream(
         event = await exchange.next_event()
         if not isinstance(event, h11.Request):
             return
+        exchange.has_body = event.method != b"HEAD"
         scope = _scope_of(event, stream.send, server_name)
         await app(scope, exchange.receive, exchange.send)
         await exchange.skip_body()
@@ -59,6 +65,7 @@ class _Exchange:
         self._stream = stream
         self._connection = connection
         self._is_read = False
+        self.has_body = True
 
     async def next_event(self) -> Any:
         while (event := self._connection.next_event()) is h11.NEED_DATA:
@@ -87,7 +94,8 @@ class _Exchange:
                 h11.Response(status_code=message["status"], headers=headers)
             )
             return
-        await self._send(h11.Data(data=message.get("body", b"")))
+        if self.has_body:
+            await self._send(h11.Data(data=message.get("body", b"")))
         if not message.get("more_body", False):
             await self._send(h11.EndOfMessage())
 
@@ -112,13 +120,13 @@ def _scope_of(
         "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": request.http_version.decode("ascii"),
         "method": request.method.decode("ascii"),
-        "scheme": "https",
+        "scheme": "http" if server_name is None else "https",
         "path": target.decode("latin-1"),
         "raw_path": target,
         "query_string": query,
         "root_path": "",
         "headers": list(request.headers),
-        "server": (server_name or "", 443),
+        "server": None if server_name is None else (server_name, 443),
         "client": None,
         "extensions": {RAW_SEND: {"send": send}},
     }

@@ -9,7 +9,12 @@ from collections.abc import Iterable
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from atproto_oauth_asgi.exceptions import Blocked, OAuthError, Unreachable
+from atproto_oauth_asgi.exceptions import (
+    Blocked,
+    OAuthError,
+    TooManyLogins,
+    Unreachable,
+)
 from atproto_oauth_asgi.web.pages import ReferrerPolicy, error_page
 from atproto_oauth_asgi.web.problems import problem_response, wants_json
 from atproto_oauth_asgi.web.site import Site
@@ -35,17 +40,29 @@ def answer_failure(
     incident_id = log_failure(problem)
     problem = as_told(problem)
     if wants_json(request.headers):
-        return problem_response(
+        response = problem_response(
             problem, incident_id=incident_id, client_name=site.config.client_name
         )
-    return error_page(
-        problem,
-        retry_url=retry_url,
-        home_url=site.config.return_to,
-        incident_id=incident_id,
-        client_name=site.config.client_name,
-        referrer_policy=referrer_policy,
-    )
+    else:
+        response = error_page(
+            problem,
+            retry_url=retry_url,
+            home_url=site.config.return_to,
+            incident_id=incident_id,
+            client_name=site.config.client_name,
+            referrer_policy=referrer_policy,
+        )
+    return say_when_to_retry(response, problem)
+
+
+def say_when_to_retry(response: Response, problem: OAuthError | str) -> Response:
+    """Return the response, with a ``Retry-After`` where the problem tells of one.
+
+    Spec: RFC 6585 section 4; RFC 9110 section 10.2.3.
+    """
+    if isinstance(problem, TooManyLogins):
+        response.headers["Retry-After"] = str(problem.retry_after_s)
+    return response
 
 
 def as_told(problem: OAuthError | str) -> OAuthError | str:
@@ -62,14 +79,19 @@ def log_failure(problem: OAuthError | str) -> str:
     """Log what happened, without any secret, and return what finds it in the log."""
     incident_id = secrets.token_hex(4)
     if isinstance(problem, OAuthError):
-        _log.warning(
-            "request failed: code=%s incident=%s: %s",
+        # A flood of logins is told by the gate, in a line a minute.
+        is_flood = isinstance(problem, TooManyLogins)
+        _log.log(
+            logging.DEBUG if is_flood else logging.WARNING,
+            "request failed: did=%s issuer=%s code=%s incident=%s: %s",
+            problem.did,
+            problem.issuer,
             problem.code,
             incident_id,
             problem,
         )
     else:
-        _log.warning("request failed: code=%s incident=%s", problem, incident_id)
+        _log.warning("request refused: code=%s incident=%s", problem, incident_id)
     return incident_id
 
 

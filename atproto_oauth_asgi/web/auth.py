@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import NoReturn
 
 from typing_extensions import override
@@ -12,7 +13,11 @@ from typing_extensions import override
 from atproto_oauth_asgi.exceptions import ConfigurationError, NotAuthenticatedError
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.network.pds import PDSClient
+from atproto_oauth_asgi.scopes import ScopesSet
 from atproto_oauth_asgi.web.visit import Visit
+
+# Reading a long scope costs more than a request should.
+_granted = lru_cache(maxsize=1024)(ScopesSet)
 
 _current: ContextVar[ATProtoAuth] = ContextVar("atproto_oauth_asgi.auth")
 
@@ -87,6 +92,20 @@ class ATProtoAuth:
                 self.session, tokens=self._visit
             )
         return self._client
+
+    @property
+    def granted(self) -> ScopesSet:
+        """What the person has granted; nothing, for nobody."""
+        session = self._visit.session
+        return _granted(session.scope if session else "")
+
+    def allows(self, required: str | Iterable[str]) -> bool:
+        """Return whether all of this was surely granted: ``repo:com.example.post``.
+
+        Raises:
+            ConfigurationError: it is not a scope of the specification.
+        """
+        return self.granted.allows(required)
 
     def require(self) -> str:
         """Return the DID.

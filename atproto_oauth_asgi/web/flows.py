@@ -21,14 +21,17 @@ from atproto_oauth_asgi.sessions.cookies import (
     set_cookie_lines,
 )
 from atproto_oauth_asgi.sessions.lifecycle import record_key
-from atproto_oauth_asgi.sessions.pending import UNKNOWN_LOGIN
-from atproto_oauth_asgi.stores.locks import Lease
+from atproto_oauth_asgi.sessions.pending import LOGIN_LIFETIME_S, UNKNOWN_LOGIN
+from atproto_oauth_asgi.stores.locks import Lease, lock_within
 from atproto_oauth_asgi.web.site import Site
 
 # The cookie outlives the login, so that "too late" is told as what it is.
 _COOKIE_LIFETIME_S = 3600.0
 _SECOND_HIT_S = 60.0
+# A login that is older is refused by its age; a minute more is for clocks.
+_USED_UP_S = LOGIN_LIFETIME_S + 60.0
 _LEASE_S = 90.0
+_LONGEST_WAIT_S = 30.0
 _MAX_FLOWS = 3
 _KIND = "login"
 
@@ -111,8 +114,13 @@ class LoginFlows:
             raise OAuthStateError(UNKNOWN_LOGIN) from error
 
     def lock(self, state: str) -> AbstractAsyncContextManager[Lease]:
-        """Return a context in which one callback of this login is handled."""
-        return self._site.store.lock(record_key(_KIND, state), _LEASE_S)
+        """Return a context in which one callback of this login is handled.
+
+        Raises:
+            StoreError: another one has not come to its end in half a minute.
+        """
+        lock = self._site.logins.lock(record_key(_KIND, state), _LEASE_S)
+        return lock_within(_LONGEST_WAIT_S, lock)
 
     async def outcome(self, state: str) -> FlowOutcome | None:
         """Return what a login has become, None if it has not ended yet.
@@ -121,7 +129,7 @@ class LoginFlows:
             OAuthStateError: it failed, or ended too long ago for a second hit.
             StoreError: the store does not answer.
         """
-        record = await self._site.store.load(_KIND, record_key(_KIND, state))
+        record = await self._site.logins.load(_KIND, record_key(_KIND, state))
         if record is None:
             return None
         sealed = self._outcomes.unseal(
@@ -137,7 +145,7 @@ class LoginFlows:
         return FlowOutcome(location=location, cookie=cookie)
 
     async def keep_outcome(self, state: str, outcome: FlowOutcome | None) -> None:
-        """Remember what a login has become, for as long as its cookie could be shown.
+        """Remember what a login has become, until it would be too old anyway.
 
         None stands for a failure: the login is used up all the same.
 
@@ -150,11 +158,11 @@ class LoginFlows:
             context=self._context(state),
             now=self._clock(),
         )
-        await self._site.store.save(
+        await self._site.logins.save(
             _KIND,
             record_key(_KIND, state),
             value.encode("ascii"),
-            expires_at=self._clock() + _COOKIE_LIFETIME_S,
+            expires_at=self._clock() + _USED_UP_S,
         )
 
     def _context(self, state: str) -> str:

@@ -18,6 +18,7 @@ from atproto_oauth_asgi.exceptions import (
 )
 from atproto_oauth_asgi.models import OAuthSession, OAuthState
 from atproto_oauth_asgi.network.beside import run_shielded
+from atproto_oauth_asgi.network.concerning import concerning
 from atproto_oauth_asgi.protocol.callback import CallbackAnswer, parse_callback
 from atproto_oauth_asgi.sessions.cookies import parse_cookie_header, split_value
 from atproto_oauth_asgi.sessions.pending import UNKNOWN_LOGIN
@@ -28,6 +29,7 @@ from atproto_oauth_asgi.web.answers import (
     go_to,
     json_answer,
     log_failure,
+    say_when_to_retry,
 )
 from atproto_oauth_asgi.web.flows import FlowOutcome, LoginFlows
 from atproto_oauth_asgi.web.forms import BadForm, parse_query, read_form, unique
@@ -63,13 +65,14 @@ class LoginRoutes:
         fields: dict[str, str] = {}
         try:
             fields = await read_form(request)
-            (auth_url, _), pending = await self._site.client.begin_login(
-                fields.get("identifier", ""),
-                scope=fields.get("scope") or self._site.config.login_scope,
-                prompt=fields.get("prompt") or None,
-                redirect_uri=self._site.redirect_uri(host_of(request.headers)),
-                app_state=self._return_to(fields.get("return_to")),
-            )
+            with self._site.gate.admit(request):
+                (auth_url, _), pending = await self._site.client.begin_login(
+                    fields.get("identifier", ""),
+                    scope=fields.get("scope") or self._site.config.login_scope,
+                    prompt=fields.get("prompt") or None,
+                    redirect_uri=self._site.redirect_uri(host_of(request.headers)),
+                    app_state=self._return_to(fields.get("return_to")),
+                )
             lines = self._keep_pending(request, pending)
         except (BadForm, ConfigurationError) as error:
             # What can be wrong with the options of a login is what the form holds.
@@ -89,16 +92,21 @@ class LoginRoutes:
         try:
             answer = parse_callback(parse_query(request.scope["query_string"]))
             pending = self._open_pending(request, answer.state)
-            async with self._flows.lock(answer.state):
-                outcome = await self._flows.outcome(answer.state)
-                if outcome is None:
-                    # A browser that goes away finds its session when it comes back.
-                    outcome = await run_shielded(
-                        lambda: self._complete(pending, answer)
-                    )
-            return await self._conclude(request, answer.state, outcome)
+            with concerning(did=pending.did, issuer=pending.authserver_iss):
+                outcome = await self._finish_once(pending, answer)
+                return await self._conclude(request, answer.state, outcome)
         except OAuthError as error:
             return self._refuse_finish(request, error)
+
+    async def _finish_once(
+        self, pending: OAuthState, answer: CallbackAnswer
+    ) -> FlowOutcome:
+        async with self._flows.lock(answer.state):
+            outcome = await self._flows.outcome(answer.state)
+            if outcome is not None:
+                return outcome
+            # A browser that goes away finds its session when it comes back.
+            return await run_shielded(lambda: self._complete(pending, answer))
 
     async def _complete(
         self, pending: OAuthState, answer: CallbackAnswer
@@ -157,7 +165,7 @@ class LoginRoutes:
         if wants_json(request.headers):
             return answer_failure(self._site, request, error)
         log_failure(error)
-        return self._form(fields, problem=as_told(error))
+        return say_when_to_retry(self._form(fields, problem=as_told(error)), error)
 
     def _refuse_finish(self, request: Request, error: OAuthError) -> Response:
         return answer_failure(

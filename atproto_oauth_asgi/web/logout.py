@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,8 +18,6 @@ from atproto_oauth_asgi.web.problems import wants_json
 from atproto_oauth_asgi.web.return_to import safe_return_to
 from atproto_oauth_asgi.web.site import Site
 from atproto_oauth_asgi.web.visits import Visits
-
-_log = logging.getLogger("atproto_oauth_asgi")
 
 
 class LogoutRoutes:
@@ -52,12 +48,9 @@ class LogoutRoutes:
         try:
             fields = await read_form(request)
             visit = await self._visits.open(request.scope)
-            did = visit.session.did if visit.session else None
             await visit.end()
         except OAuthError as error:
             return answer_failure(self._site, request, error)
-        if did is not None:
-            _log.info("logged out: did=%s", did)
         if wants_json(request.headers):
             response = json_answer({})
         else:

@@ -11,14 +11,17 @@ from starlette.datastructures import Headers
 
 from atproto_oauth_asgi.client import OAuthClient
 from atproto_oauth_asgi.config import OAuthConfig
+from atproto_oauth_asgi.scopes import find_scope_warnings
 from atproto_oauth_asgi.sessions.cookies import cookie_name
 from atproto_oauth_asgi.sessions.lifecycle import SealedSessions
 from atproto_oauth_asgi.sessions.refresh import RefreshCoordinator
 from atproto_oauth_asgi.stores.base import RecordStore
 from atproto_oauth_asgi.stores.memory import MemoryStore
+from atproto_oauth_asgi.web.limits import LoginGate
 
 _log = logging.getLogger("atproto_oauth_asgi")
 
+_MAX_LOGINS = 10_000
 _LOOPBACK_HOST = re.compile(
     r"(?P<name>localhost|127\.0\.0\.1|\[::1\])(?::(?P<port>\d{1,5}))?"
 )
@@ -34,8 +37,15 @@ class Site:
                 "unsafe_private_hosts is set: private addresses are reached for %s",
                 ", ".join(config.network.unsafe_private_hosts),
             )
+        for warning in find_scope_warnings(config.scope):
+            _log.warning("scope: %s", warning)
         self.client = OAuthClient.from_config(config)
+        self.gate = LoginGate(config.limits, clock=config.clock)
         self.store: RecordStore = MemoryStore(clock=config.clock)
+        # Strangers can make as many of these as they like, so they make no room there.
+        self.logins: RecordStore = MemoryStore(
+            max_records=_MAX_LOGINS, clock=config.clock
+        )
         self.sessions = SealedSessions(
             config.secrets,
             context=f"{self.session_cookie(None)} {config.client_id}",

@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from atproto_oauth_asgi.exceptions import (
     AuthorizationServerError,
+    InvalidIdentifier,
     LoginDenied,
     OAuthError,
 )
@@ -72,7 +73,7 @@ def _load_texts() -> dict[str, Text]:
 
 
 TEXTS: Mapping[str, Text] = MappingProxyType(_load_texts())
-"""Every text, by ``code``, or by ``code:error`` for what a server said in particular.
+"""Every text, by ``code``, or by ``code:detail``: what a server said, a person meant.
 
 Two names are left open in ``what`` and ``now``, see ``explain``.
 """
@@ -86,7 +87,6 @@ STATUS_CODES: Mapping[str, int] = MappingProxyType(
         "method_not_allowed": 405,
         "unsupported_media_type": 415,
         "wrong_host": 421,
-        "too_many_logins": 429,
         "unexpected": 500,
     }
 )
@@ -99,6 +99,8 @@ def _build_keys(error: OAuthError) -> list[str]:
     codes += [c.code for c in type(error).__mro__ if issubclass(c, OAuthError)]
     if isinstance(error, AuthorizationServerError | LoginDenied):
         return [f"{code}:{error.error}" for code in codes] + codes
+    if isinstance(error, InvalidIdentifier):
+        return [f"{code}:{error.meant}" for code in codes] + codes
     return codes
 
 

@@ -88,9 +88,9 @@ class Visit:
         try:
             await self._refresh(self.opened)
         except (RefreshUnavailable, StoreError) as error:
-            _log.info("not refreshed ahead: %s", error)
+            _log.info("not refreshed ahead: code=%s: %s", error.code, error)
         except OAuthError as error:
-            _log.info("session ended: code=%s", error.code)
+            _log.debug("session is over: code=%s", error.code)
         except Exception:  # noqa: BLE001 - and logged, with the traceback
             # Whatever it was, the application can answer without new tokens.
             _log.exception("not refreshed ahead")

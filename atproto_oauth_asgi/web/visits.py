@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, MutableMapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from atproto_oauth_asgi.exceptions import SessionRevoked
 from atproto_oauth_asgi.sessions.cookies import join_chunks, parse_cookie_header
 from atproto_oauth_asgi.web.site import Site, host_of, port_of
 from atproto_oauth_asgi.web.visit import Visit
+
+_log = logging.getLogger("atproto_oauth_asgi")
 
 
 class Visits:
@@ -32,6 +35,7 @@ class Visits:
         if not any(key == b"cookie" and self._needle in line for key, line in headers):
             return Visit(self._site, cookie=self._name)
         if scope["type"] == "websocket" and self._is_from_elsewhere(headers):
+            _log.info("session not opened: WebSocket of another origin")
             return Visit(self._site, cookie=self._name)
         return await self._open(headers)
 
@@ -40,12 +44,17 @@ class Visits:
         cookies = parse_cookie_header(headers, name)
         visit = Visit(self._site, cookie=name, present=cookies)
         value = join_chunks(cookies, name)
-        opened = value and self._site.sessions.open(value)
-        if not opened:
+        if not value:
+            return visit
+        opened = self._site.sessions.open(value)
+        if opened is None:
+            _log.debug("session cookie not readable")
             return visit
         try:
             await self._site.coordinator.check_alive(opened.session)
-        except SessionRevoked:
+        except SessionRevoked as error:
+            did = opened.session.did
+            _log.debug("session is over: did=%s code=%s", did, error.code)
             visit.reason = "revoked"
             return visit
         visit.opened = opened

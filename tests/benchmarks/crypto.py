@@ -10,19 +10,18 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterator
 
 import itsdangerous
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from atproto_oauth_asgi.crypto.encoding import b64url
 from atproto_oauth_asgi.crypto.keys import (
-    JwtSigner,
     export_private_key,
     generate_private_key,
-    public_jwk,
+    import_private_key,
 )
 from atproto_oauth_asgi.crypto.sealing import Sealer
+from atproto_oauth_asgi.dpop import ProofSigner
 from atproto_oauth_asgi.sessions.cookies import cookie_name
 from tests.benchmarks.harness import Case, Figure
+from tests.benchmarks.signature import bare_signature
 
 _MAX_AGE_S = 14 * 86400
 _NAME = cookie_name("https://app.example/oauth-client-metadata.json", secure=True)
@@ -53,7 +52,7 @@ def build_session() -> dict[str, object]:
 
 def cases() -> Iterator[Case]:
     """Give what is measured in time."""
-    yield _proof()
+    yield from _proofs()
     yield from _cookies()
 
 
@@ -70,32 +69,36 @@ def counts() -> Iterator[Figure]:
     )
 
 
-def _proof() -> Case:
+def _proofs() -> Iterator[Case]:
     key = generate_private_key()
-    algorithm = ec.ECDSA(hashes.SHA256())
-    signer = JwtSigner(key, {"typ": "dpop+jwt", "jwk": public_jwk(key)})
-    ath = b64url(os.urandom(32))
+    exported = export_private_key(key)
+    signer = ProofSigner(key)
+    access_token = b64url(os.urandom(525))
     dpop_nonce = b64url(os.urandom(32))
-    signing_input = os.urandom(430)
 
-    def sign() -> str:
+    def prove(signer: ProofSigner) -> str:
         return signer.sign(
-            {
-                "jti": secrets.token_urlsafe(16),
-                "htm": "POST",
-                "htu": "https://pds.example.com/xrpc/com.atproto.repo.createRecord",
-                "iat": int(time.monotonic()),
-                "ath": ath,
-                "nonce": dpop_nonce,
-            }
+            "POST",
+            "https://pds.example.com/xrpc/com.atproto.repo.createRecord",
+            now=time.monotonic(),
+            nonce=dpop_nonce,
+            access_token=access_token,
         )
 
-    return Case(
+    base_name, base = bare_signature(key)
+    yield Case(
         name="DPoP proof, key warm",
-        base_name="bare P-256 signature",
-        base=lambda: key.sign(signing_input, algorithm),
-        work=sign,
+        base_name=base_name,
+        base=base,
+        work=lambda: prove(signer),
         target=1.35,
+    )
+    yield Case(
+        name="DPoP proof, key from the session",
+        base_name=base_name,
+        base=base,
+        work=lambda: prove(ProofSigner(import_private_key(exported))),
+        target=2.5,
     )
 
 

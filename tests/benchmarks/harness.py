@@ -7,27 +7,80 @@ the ratios repeats although the times do not.
 from __future__ import annotations
 
 import gc
+import operator
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from time import process_time_ns
+from time import perf_counter_ns, process_time_ns
+from typing import Any, Literal
+
+from anyio.from_thread import BlockingPortal
 
 ROUNDS = 31
 SLACK = 1.20
-"""How far over its target a ratio may be: machines differ."""
+"""How far beyond its target a measured ratio may be: machines differ."""
 
 _ROUND_NS = 8_000_000
+_SMALL = 0.1
+
+Sense = Literal["<=", ">=", "="]
+"""Which side of its target a figure should be on. What is counted is exact."""
+_COMPARE: dict[Sense, Callable[[float, float], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "=": operator.eq,
+}
+_SLACK: dict[Sense, float] = {"<=": SLACK, ">=": 1 / SLACK, "=": 1.0}
+
+Timer = Callable[[Callable[[], Any], int], int]
+"""Calls a function so often, and gives the nanoseconds that all of it took."""
+
+
+def cpu_time(function: Callable[[], object], repeats: int) -> int:
+    """Return the CPU time of this process."""
+    start = process_time_ns()
+    for _ in range(repeats):
+        function()
+    return process_time_ns() - start
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Times coroutines, all in one event loop."""
+
+    portal: BlockingPortal
+
+    def cpu_time(self, function: Callable[[], Awaitable[object]], repeats: int) -> int:
+        """Return the CPU time of this process."""
+        return self.portal.call(_repeat, function, repeats, process_time_ns)
+
+    def wall_time(self, function: Callable[[], Awaitable[object]], repeats: int) -> int:
+        """Return the time that somebody waits, the other processes included."""
+        return self.portal.call(_repeat, function, repeats, perf_counter_ns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """Two pieces of work; the second one may cost ``target`` times the first."""
+    """Two pieces of work; the second one may cost ``target`` times the first.
+
+    Attributes:
+        name: what is measured.
+        base_name: what it is compared with.
+        base: the base's work.
+        work: the other.
+        target: None for what is only shown.
+        timer: what is measured of them.
+        is_rate: compare how many of them fit into a second instead; there should be
+            ``target`` times as many at least.
+    """
 
     name: str
     base_name: str
-    base: Callable[[], object]
-    work: Callable[[], object]
-    target: float
+    base: Callable[[], Any]
+    work: Callable[[], Any]
+    target: float | None
+    timer: Timer = cpu_time
+    is_rate: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,33 +89,41 @@ class Figure:
 
     name: str
     ratio: float
-    target: float
+    target: float | None
     detail: str
+    sense: Sense = "<="
 
     @property
-    def is_met(self) -> bool:
-        """Whether the ratio is within the target and its slack."""
-        return self.ratio <= self.target * SLACK
+    def verdict(self) -> str:
+        """What is to be said of it."""
+        if self.target is None:
+            return ""
+        is_good = _COMPARE[self.sense]
+        if is_good(self.ratio, self.target):
+            return "ok"
+        is_near = is_good(self.ratio, self.target * _SLACK[self.sense])
+        return "within slack" if is_near else "MISSED"
 
 
 def measure(case: Case, *, rounds: int = ROUNDS) -> Figure:
-    """Return how many times the base's CPU time the work takes."""
-    repeats = [_calibrate(case.base), _calibrate(case.work)]
-    base_ns: list[float] = []
-    work_ns: list[float] = []
+    """Return how many times the base's time the work takes, or its rate."""
+    functions = (case.base, case.work)
+    repeats = [_calibrate(function, case.timer) for function in functions]
+    taken: tuple[list[float], list[float]] = ([], [])
     for number in _without_gc(rounds):
         # Each is first in turn.
         for which in (0, 1) if number % 2 else (1, 0):
-            function = (case.base, case.work)[which]
-            taken = _time(function, repeats[which]) / repeats[which]
-            (base_ns, work_ns)[which].append(taken)
-    ratios = [work / base for work, base in zip(work_ns, base_ns, strict=True)]
-    times = [statistics.median(each) / 1000 for each in (work_ns, base_ns)]
+            total = case.timer(functions[which], repeats[which])
+            taken[which].append(total / repeats[which])
+    costs = [work / base for base, work in zip(*taken, strict=True)]
+    ratio = statistics.median(costs)
+    base_us, work_us = (statistics.median(each) / 1000 for each in taken)
     return Figure(
         name=case.name,
-        ratio=statistics.median(ratios),
+        ratio=1 / ratio if case.is_rate else ratio,
         target=case.target,
-        detail=f"{times[0]:.1f} us; {case.base_name} {times[1]:.1f} us",
+        detail=f"{work_us:.1f} us; {case.base_name} {base_us:.1f} us",
+        sense=">=" if case.is_rate else "<=",
     )
 
 
@@ -70,14 +131,20 @@ def report(figures: list[Figure]) -> bool:
     """Print a table; return whether every figure is met."""
     print("| what | ratio | target | |  |\n|---|---:|---:|---|---|")
     for figure in figures:
-        verdict = "ok" if figure.ratio <= figure.target else "within slack"
-        if not figure.is_met:
-            verdict = "MISSED"
+        target = ""
+        if figure.target is not None:
+            target = f"{figure.sense} {_number(figure.target)}"
         print(
-            f"| {figure.name} | {figure.ratio:.2f} | <= {figure.target:.2f} "
-            f"| {verdict} | {figure.detail} |"
+            f"| {figure.name} | {_number(figure.ratio)} | {target} "
+            f"| {figure.verdict} | {figure.detail} |"
         )
-    return all(figure.is_met for figure in figures)
+    return all(figure.verdict != "MISSED" for figure in figures)
+
+
+def _number(value: float) -> str:
+    if value == round(value):
+        return str(round(value))
+    return f"{value:.2f}" if value >= _SMALL else f"{value:.5f}"
 
 
 def _without_gc(rounds: int) -> Iterator[int]:
@@ -89,15 +156,17 @@ def _without_gc(rounds: int) -> Iterator[int]:
         gc.enable()
 
 
-def _time(function: Callable[[], object], repeats: int) -> int:
-    start = process_time_ns()
+async def _repeat(
+    function: Callable[[], Awaitable[object]], repeats: int, clock: Callable[[], int]
+) -> int:
+    start = clock()
     for _ in range(repeats):
-        function()
-    return process_time_ns() - start
+        await function()
+    return clock() - start
 
 
-def _calibrate(function: Callable[[], object]) -> int:
+def _calibrate(function: Callable[[], object], timer: Timer) -> int:
     repeats = 1
-    while (taken := _time(function, repeats)) < _ROUND_NS / 4:
+    while (taken := timer(function, repeats)) < _ROUND_NS / 4:
         repeats *= 2
     return max(1, int(repeats * _ROUND_NS / taken))

@@ -83,7 +83,13 @@ class Screenshots:
 
 
 @pytest.fixture
-def chromium() -> Iterator[Browser]:
+def chromium_arguments() -> tuple[str, ...]:
+    """Further arguments for Chromium; a module may give others."""
+    return ()
+
+
+@pytest.fixture
+def chromium(chromium_arguments: tuple[str, ...]) -> Iterator[Browser]:
     """A headless Chromium of the system's."""
     executable = next(filter(None, map(shutil.which, _NAMES)), None)
     if executable is None:
@@ -92,7 +98,8 @@ def chromium() -> Iterator[Browser]:
     root_only = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=executable, args=[*_ARGUMENTS, *root_only]
+            executable_path=executable,
+            args=[*_ARGUMENTS, *root_only, *chromium_arguments],
         )
         yield browser
         browser.close()

@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import httpx
@@ -15,10 +15,12 @@ from atproto_oauth_asgi.crypto.encoding import b64url
 from atproto_oauth_asgi.crypto.keys import PrivateKey, generate_private_key
 from atproto_oauth_asgi.dpop import DPoPManager
 from atproto_oauth_asgi.testing import AtprotoNetwork
+from atproto_oauth_asgi.testing import Browser as BrowserInProcess
 from atproto_oauth_asgi.testing import approve as approve_in_process
 from atproto_oauth_asgi.testing import deny as deny_in_process
-from tests.reference_network.process import ReferenceNetwork
-from tests.reference_network.sign_in import approve, deny
+from atproto_oauth_asgi.testing.sign_in import COMING_BACK
+from tests.reference_network.process import Account, ReferenceNetwork
+from tests.reference_network.sign_in import Browser, approve, deny, go_on
 
 REDIRECT_URI = "http://127.0.0.1:8000/callback"
 COLLECTION = "com.example.note"
@@ -31,6 +33,19 @@ CLIENT_ID = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Visitor:
+    """Alice, at one browser, where she stays signed in."""
+
+    send: Callable[[str, Mapping[str, str]], httpx.Response]
+    approve: Callable[[str], str]
+    go_on: Callable[[str], str]
+    """Say yes without a password."""
+
+    def open(self, url: str) -> httpx.Response:
+        return self.send(url, COMING_BACK)
+
+
 @dataclass(kw_only=True)
 class Peer:
     """A network: where it is, who is there, and what only its owner can do."""
@@ -41,13 +56,27 @@ class Peer:
     send: Callable[..., httpx.Response]
     approve: Callable[[str, str | None], str]
     deny: Callable[[str], str]
+    visitor: Callable[[], Visitor]
     sessions: Callable[[], list[dict[str, Any]]]
     revoke: Callable[[], int]
     rotate_nonces: Callable[[], None]
     set_token_lifetime_s: Callable[[int], None]
+    forget_clients: Callable[[], None]
 
 
 def in_process(network: AtprotoNetwork) -> Peer:
+    def visitor() -> Visitor:
+        browser = BrowserInProcess()
+        return Visitor(
+            send=lambda url, headers: browser.request(
+                network, "GET", url=url, headers=headers
+            ),
+            approve=lambda url: approve_in_process(url, "alice.test", browser=browser),
+            go_on=lambda url: approve_in_process(
+                url, "alice.test", browser=browser, password=""
+            ),
+        )
+
     return Peer(
         issuer=network.issuer,
         pds_url=network.pds_url,
@@ -55,10 +84,12 @@ def in_process(network: AtprotoNetwork) -> Peer:
         send=network.request,
         approve=lambda url, scope: approve_in_process(url, "alice.test", scope=scope),
         deny=deny_in_process,
+        visitor=visitor,
         sessions=network.sessions,
         revoke=network.revoke,
         rotate_nonces=network.rotate_nonces,
         set_token_lifetime_s=network.set_token_lifetime,
+        forget_clients=network.forget_clients,
     )
 
 
@@ -69,12 +100,25 @@ def reference(network: ReferenceNetwork, http: httpx.Client) -> Peer:
         pds_url=network.pds_url,
         dids={handle: each.did for handle, each in network.accounts.items()},
         send=http.request,
-        approve=lambda url, scope: approve(url, alice, scope=scope),
-        deny=deny,
+        approve=lambda url, scope: approve(
+            url, alice, scope=scope, browser=Browser(http)
+        ),
+        deny=lambda url: deny(url, browser=Browser(http)),
+        visitor=lambda: _visitor(alice, http),
         sessions=network.sessions,
         revoke=network.revoke,
         rotate_nonces=network.rotate_nonces,
         set_token_lifetime_s=lambda s: network.set_token_lifetime(s * 1000),
+        forget_clients=network.forget_clients,
+    )
+
+
+def _visitor(alice: Account, http: httpx.Client) -> Visitor:
+    browser = Browser(http)
+    return Visitor(
+        send=lambda url, headers: browser.navigate(url, headers=headers),
+        approve=lambda url: approve(url, alice, browser=browser, remember=True),
+        go_on=lambda url: go_on(url, alice, browser=browser),
     )
 
 
@@ -134,21 +178,42 @@ class Teller:
         return self.call("POST", "com.atproto.repo.createRecord", token, json=body)
 
 
+class Loopback:
+    """The client that needs no address."""
+
+    redirect_uri = REDIRECT_URI
+    scope = SCOPE
+    client_id = CLIENT_ID
+
+    def credentials(self) -> dict[str, str]:
+        return {"client_id": self.client_id}
+
+
+class Side(Protocol):
+    """A client: what it is called, and how it shows that it is the one."""
+
+    redirect_uri: str
+    scope: str
+
+    def credentials(self) -> dict[str, str]: ...
+
+
 @dataclass
 class Login:
     """One login, step by step."""
 
     teller: Teller
+    side: Side = field(default_factory=Loopback)
     verifier: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     state: str = field(default_factory=lambda: secrets.token_urlsafe(16))
 
     def form(self, **changes: str | None) -> dict[str, str]:
         challenge = b64url(hashlib.sha256(self.verifier.encode()).digest())
         fields = {
-            "client_id": CLIENT_ID,
+            **self.side.credentials(),
             "response_type": "code",
-            "redirect_uri": REDIRECT_URI,
-            "scope": SCOPE,
+            "redirect_uri": self.side.redirect_uri,
+            "scope": self.side.scope,
             "state": self.state,
             "code_challenge": challenge,
             "code_challenge_method": "S256",
@@ -160,9 +225,10 @@ class Login:
     def push(self, **changes: str | None) -> httpx.Response:
         return self.teller.post_twice("/oauth/par", self.form(**changes))
 
-    def auth_url(self, client_id: str = CLIENT_ID) -> str:
-        pushed = self.push()
+    def auth_url(self, client_id: str | None = None, **changes: str | None) -> str:
+        pushed = self.push(**changes)
         assert pushed.status_code == 201, pushed.text
+        client_id = client_id or self.side.credentials()["client_id"]
         query = {"client_id": client_id, "request_uri": pushed.json()["request_uri"]}
         url = httpx.URL(f"{self.teller.peer.issuer}/oauth/authorize", params=query)
         return str(url)
@@ -172,26 +238,28 @@ class Login:
 
     def redeem(self, code: str, **changes: str | None) -> httpx.Response:
         fields = {
+            **self.side.credentials(),
             "grant_type": "authorization_code",
-            "client_id": CLIENT_ID,
             "code": code,
-            "redirect_uri": REDIRECT_URI,
+            "redirect_uri": self.side.redirect_uri,
             "code_verifier": self.verifier,
             **changes,
         }
         form = {name: text for name, text in fields.items() if text is not None}
         return self.teller.post_twice("/oauth/token", form)
 
-    def refresh(self, refresh_token: str) -> httpx.Response:
-        form = {
+    def refresh(self, refresh_token: str, **changes: str | None) -> httpx.Response:
+        fields = {
+            **self.side.credentials(),
             "grant_type": "refresh_token",
-            "client_id": CLIENT_ID,
             "refresh_token": refresh_token,
+            **changes,
         }
+        form = {name: text for name, text in fields.items() if text is not None}
         return self.teller.post_twice("/oauth/token", form)
 
     def revoke(self, token: str) -> httpx.Response:
-        form = {"client_id": CLIENT_ID, "token": token}
+        form = {**self.side.credentials(), "token": token}
         return self.teller.post_twice("/oauth/revoke", form)
 
     def tokens(self, scope: str | None = None) -> dict[str, Any]:
@@ -202,5 +270,10 @@ class Login:
 
 
 def answer_in(redirect_url: str) -> dict[str, str]:
-    assert redirect_url.startswith(REDIRECT_URI)
-    return dict(parse_qsl(urlsplit(redirect_url).query))
+    url = urlsplit(redirect_url)
+    assert url.path == urlsplit(REDIRECT_URI).path
+    return dict(parse_qsl(url.query or url.fragment))
+
+
+def outcome(answer: httpx.Response) -> tuple[int, Any]:
+    return answer.status_code, answer.json().get("error")

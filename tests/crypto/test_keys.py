@@ -40,6 +40,8 @@ RFC_KEY = {
     "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
     "d": "jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI",
 }
+# The number of points of P-256, from SEC 2 section 2.4.2.
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 CLAIMS = {"jti": "1", "htm": "GET", "htu": "https://pds.example/ü", "iat": 1}
 
 
@@ -79,7 +81,7 @@ def key() -> PrivateKey:
     return generate_private_key()
 
 
-@given(st.integers(min_value=1, max_value=2**255))
+@given(st.integers(min_value=1, max_value=2**255) | st.just(ORDER - 1))
 def test_private_key_when_exported_and_imported_then_is_the_same(scalar: int) -> None:
     """A stored session gets back the very key that its tokens are bound to."""
     key = ec.derive_private_key(scalar, ec.SECP256R1())
@@ -102,10 +104,10 @@ def test_import_private_key_when_parts_do_not_belong_then_refuses() -> None:
     parts = b64url_decode(export_private_key(generate_private_key()))
     other = b64url_decode(export_private_key(generate_private_key()))
     scalar, point = parts[:32], parts[32:]
-    order = keys._ORDER.to_bytes(32, "big")
+    order = ORDER.to_bytes(32, "big")
     # OpenSSL itself takes this one for the key with the scalar 1.
     smallest = ec.derive_private_key(1, ec.SECP256R1())
-    beyond = (keys._ORDER + 1).to_bytes(32, "big")
+    beyond = (ORDER + 1).to_bytes(32, "big")
     for forged in (
         scalar + other[32:],
         scalar + bytes(64),
@@ -119,6 +121,9 @@ def test_import_private_key_when_parts_do_not_belong_then_refuses() -> None:
     ):
         with pytest.raises(ValueError, match=r"."):
             import_private_key(b64url(forged))
+    for scalar in (bytes(32), order, beyond):
+        with pytest.raises(ValueError, match="out of range"):
+            import_private_key(b64url(scalar + point))
 
 
 @pytest.mark.parametrize("coordinate", ["x", "y"])
@@ -242,6 +247,8 @@ def test_check_private_key_when_not_p256_then_refuses(key: PrivateKey) -> None:
     ):
         with pytest.raises(ConfigurationError, match="P-256"):
             check_private_key(wrong)
+        with pytest.raises(ConfigurationError, match="P-256"):
+            Signer(wrong)  # type: ignore[arg-type]
 
 
 def test_load_client_key_when_given_any_form_then_is_the_key(key: PrivateKey) -> None:
@@ -259,6 +266,35 @@ def test_load_client_key_when_given_any_form_then_is_the_key(key: PrivateKey) ->
     ]
     for form in forms:
         assert load_client_key(form).private_numbers() == key.private_numbers()
+
+
+@pytest.mark.covers("CAUTH-10")
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"crv": "P-384"}, "must have crv P-256"),
+        ({"kty": "RSA"}, "must have kty EC"),
+        ({"alg": "RS256"}, "must have alg ES256"),
+        ({"use": "enc"}, "must have use sig"),
+        ({"x": "AAAA"}, "is not valid"),
+        ({"d": ...}, "must be private"),
+        ({"crv": ...}, "must have crv P-256"),
+    ],
+)
+def test_load_client_key_when_a_jwk_is_unusable_then_names_the_rule(
+    key: PrivateKey, changes: dict[str, Any], rule: str
+) -> None:
+    """Whoever configures a key learns what is wrong with it."""
+    jwk = {k: v for k, v in {**private_jwk(key), **changes}.items() if v is not ...}
+    with pytest.raises(ConfigurationError, match=f"a client key's JWK {rule}"):
+        load_client_key(jwk)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "x", "-----BEGIN PRIVATE KEY-----"])
+def test_load_client_key_when_text_is_no_key_then_says_what_is_one(text: str) -> None:
+    """The two forms that are taken as text are named."""
+    with pytest.raises(ConfigurationError, match="private JWK or unencrypted"):
+        load_client_key(text)
 
 
 def wrong_keys() -> Iterator[object]:

@@ -1,43 +1,32 @@
-"""A PLC directory, two PDSs and an authorization server in one process.
+"""The package's own test network, with hosts below ``example.com``.
 
-They behave like the reference servers, and strictly: every proof and assertion is
-verified with joserfc, no ``jti`` counts twice, refresh tokens work once. Knobs make
-them misbehave. No socket is opened: it is a transport, under the real fetcher.
+So that the policy for names is the one of production. What clients sent is taken
+apart here, and can be asked for.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import secrets
-from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-import httpx
-import pytest
-from joserfc import jws, jwt
-from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
-from typing_extensions import override
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from atproto_oauth_asgi.client import OAuthClient
-from atproto_oauth_asgi.config import ClientKey
+from atproto_oauth_asgi.client_keys import ClientKey
 from atproto_oauth_asgi.crypto.keys import (
-    PrivateKey,
     generate_private_key,
     public_jwk,
     thumbprint,
 )
-from atproto_oauth_asgi.exceptions import Unreachable
 from atproto_oauth_asgi.models import OAuthSession
-from atproto_oauth_asgi.network import services
-from atproto_oauth_asgi.network.auth_server import ClientIdentity
-from atproto_oauth_asgi.network.services import NetworkServices, build_services
 from atproto_oauth_asgi.network_options import Network
-from atproto_oauth_asgi.stores.memory import MemoryStateStore
+from atproto_oauth_asgi.testing import AtprotoNetwork, behaviours
+from atproto_oauth_asgi.testing.sessions import Grant, Pushed
+from tests.network.seen import Seen
+from tests.sessions.making import HOUR_S, NOW, Clock
 
 ALICE = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
 BOB = "did:plc:bbbbbbbbbbbbbbbbbbbbbbbb"
@@ -48,126 +37,57 @@ PDS = "https://pds.example.com"
 PDS2 = "https://pds2.example.com"
 ISSUER = "https://as.example.com"
 OTHER_ISSUER = "https://eve.example.net"
-CLIENT_ID = "https://app.example.com/oauth-client-metadata.json"
-REDIRECT_URI = "https://app.example.com/oauth/callback"
+# The official server takes no client below ``example.com``.
+CLIENT_ID = "https://app.notes.internal/oauth-client-metadata.json"
+REDIRECT_URI = "https://app.notes.internal/oauth/callback"
+SECOND_URI = "https://app.notes.internal/second"
 SCOPE = "atproto repo:com.example.post"
 
 PAR, TOKEN, REVOKE = "/oauth/par", "/oauth/token", "/oauth/revoke"
+RESOURCE = "/.well-known/oauth-protected-resource"
+METADATA = "/.well-known/oauth-authorization-server"
+
+_AS, _APP = "as.example.com", "app.notes.internal"
 
 
-class Clock:
-    """A clock that stands still until it is told."""
-
-    def __init__(self) -> None:
-        self.now = 1_750_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Streamed(httpx.AsyncByteStream):
-    """A body that has not been read, as answers from the network are."""
-
-    def __init__(self, body: bytes) -> None:
-        self.body = body
-        self.is_closed = False
-
-    @override
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self.body
-
-    @override
-    async def aclose(self) -> None:
-        self.is_closed = True
-
-
-def answer(
-    status: int = 200,
-    members: Any = None,
-    *,
-    headers: dict[str, str] | list[tuple[str, str]] | None = None,
-) -> httpx.Response:
-    """An answer with a JSON body, or raw bytes."""
-    body = members if isinstance(members, bytes) else json.dumps(members).encode()
-    response = httpx.Response(status, headers=headers, stream=Streamed(body))
-    response.headers.setdefault("Content-Type", "application/json")
-    return response
-
-
-@dataclass(kw_only=True)
-class Seen:
-    """One request, taken apart."""
-
-    method: str
-    url: str
-    headers: httpx.Headers
-    form: dict[str, str]
-    proof: dict[str, Any] = field(default_factory=dict)
-    thumbprint: str = ""
-    assertion: dict[str, Any] = field(default_factory=dict)
-    kid: str | None = None
-
-    @property
-    def path(self) -> str:
-        return urlsplit(self.url).path
-
-    @property
-    def origin(self) -> str:
-        return self.url.removesuffix(self.path)
-
-
-def read_proof(seen: Seen) -> None:
-    """Verify the DPoP proof, if there is one, and keep what it says."""
-    if (text := seen.headers.get("dpop")) is None:
-        return
-    header = jws.extract_compact(text.encode()).headers()
-    assert header.keys() == {"typ", "alg", "jwk"}
-    assert header["typ"] == "dpop+jwt"
-    assert header["jwk"].keys() == {"kty", "crv", "x", "y"}
-    key = ECKey.import_key(header["jwk"])
-    seen.proof = jwt.decode(text, key, algorithms=["ES256"]).claims
-    seen.thumbprint = key.thumbprint()
-
-
-Script = Callable[[Seen], Awaitable[httpx.Response | None]]
-
-
-class FakeAtproto(httpx.AsyncBaseTransport):
-    """All hosts at once.
+class Servers:
+    """A directory, two PDSs, an authorization server, and two people.
 
     Attributes:
-        seen: every request.
-        down: origins that cannot be reached.
-        no_pds: origins without the metadata of a PDS.
-        scripts: by path, what comes before the ordinary behaviour; what it gives
-            back is the answer, unless it is None.
-        require_nonce: whether proofs must hold ``nonce``.
-        token_changes: members that differ in token answers; None leaves one out.
-        nonce: what answers of the authorization server offer; None for nothing.
+        net: the network; its knobs are for the tests.
+        clock: the one of all servers.
+        signs_in: who signs in when a login is approved.
+        issued: every token that was given out, in order: access, then refresh.
     """
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.seen: list[Seen] = []
-        self.down: set[str] = set()
-        self.no_pds: set[str] = set()
-        self.scripts: dict[str, Script] = {}
-        self.require_nonce = False
-        self.nonce: str | None = "nonce-1"
-        self.token_changes: dict[str, Any] = {}
-        self.metadata_changes: dict[str, Any] = {}
-        self.homes = {ALICE: PDS, BOB: PDS}
-        self.handles = {HANDLE: ALICE}
-        self.issuers = {PDS: ISSUER, PDS2: ISSUER}
-        self.client_keys: dict[str, ECKey] = {}
+        self.net = AtprotoNetwork(accounts={}, clock=self.clock, as_host=_AS)
+        self.reset()
+
+    def reset(self) -> None:
+        self.clock.now = NOW
+        self.net.reset()
         self.signs_in = ALICE
         self.issued: list[str] = []
-        self._jtis: set[str] = set()
-        self._requests: dict[str, Seen] = {}
-        self._codes: dict[str, Seen] = {}
-        self._refresh_tokens: dict[str, str] = {}
+        self.client_keys: dict[str, ECKey] = {}
+        self.know_keys()
+        self.net.add_host("plc.example.com", self.net.directory.site)
+        # A PDS resolves handles, too; here it does nothing else.
+        for origin in (PDS, PDS2, RESOLVER):
+            self.net.add_pds(origin.removeprefix("https://"))
+        self.create_account(HANDLE, ALICE)
+        self.create_account("bob.example.com", BOB)
+        issuing = self.net.internet.sites[_AS]
+        self.net.add_host(_AS, _noting_tokens(issuing, self.issued))
 
     # --- what tests ask for ----------------------------------------------------
+
+    @property
+    def seen(self) -> list[Seen]:
+        """Every request of the client; the servers' own to the client are left out."""
+        traffic = self.net.traffic
+        return [Seen(each, self.client_keys) for each in traffic if each.host != _APP]
 
     def paths(self) -> list[str]:
         """The paths asked for at the authorization server's endpoints, in order."""
@@ -177,250 +97,157 @@ class FakeAtproto(httpx.AsyncBaseTransport):
         """The requests to a path."""
         return [seen for seen in self.seen if seen.path == path]
 
+    def taken(self, path: str) -> list[Seen]:
+        """The requests to a path that were not refused, nor challenged first."""
+        return [seen for seen in self.sent(path) if seen.is_taken]
+
     def revoked(self) -> list[str]:
-        """The tokens that were revoked."""
-        return [seen.form["token"] for seen in self.sent(REVOKE)]
+        """The tokens that were revoked: the server said yes."""
+        return [seen.form["token"] for seen in self.taken(REVOKE)]
 
     def approve(self, auth_url: str) -> dict[str, str]:
         """Sign in and say yes; the parameters of the callback."""
         query = dict(parse_qsl(urlsplit(auth_url).query))
-        pushed = self._requests.pop(query["request_uri"])
-        assert query == {
-            "client_id": pushed.form["client_id"],
-            "request_uri": query["request_uri"],
-        }
-        code = f"code-{secrets.token_urlsafe(8)}"
-        self._codes[code] = pushed
-        return {"code": code, "state": pushed.form["state"], "iss": ISSUER}
+        assert query.keys() == {"client_id", "request_uri"}
+        pushed = self.net.ledger.pushed[query["request_uri"]]
+        assert query["client_id"] == pushed.client_id
+        state = pushed.form["state"]
+        return {"code": self.code_for(state), "state": state, "iss": ISSUER}
 
-    def expect_code(self, code: str, form: dict[str, str], *, key: PrivateKey) -> None:
-        """Know a code, as if somebody had approved a request with this form and key."""
-        headers = httpx.Headers()
-        pushed = Seen(method="POST", url=ISSUER + PAR, headers=headers, form=form)
-        pushed.thumbprint = thumbprint(key)
-        self._codes[code] = pushed
+    def code_for(self, state: str) -> str:
+        """What approving the open login with this state gives."""
+        ledger = self.net.ledger
+        [pushed] = [p for p in ledger.pushed.values() if p.form["state"] == state]
+        return ledger.approve(pushed, did=self.signs_in, scope=pushed.form["scope"])
+
+    def expect_code(self, form: dict[str, str], *, dpop_thumbprint: str) -> str:
+        """A code, as if somebody had approved a request with this form and key."""
+        pushed = Pushed(
+            request_uri="urn:example:request",
+            client_id=CLIENT_ID,
+            client_key=None,
+            thumbprint=dpop_thumbprint,
+            form=form,
+            expires_at=self.clock() + HOUR_S,
+        )
+        return self.net.ledger.approve(pushed, did=self.signs_in, scope=SCOPE)
 
     def session(self, **changes: Any) -> OAuthSession:
         """A session as this server would have made it, an hour before its end."""
-        key = generate_private_key()
-        refresh_token = self._new_token("refresh")
-        self._refresh_tokens[refresh_token] = thumbprint(key)
+        key, number = generate_private_key(), len(self.issued)
+        grant = Grant(
+            did=ALICE,
+            client_id=CLIENT_ID,
+            scope=SCOPE,
+            client_key=None,
+            thumbprint=thumbprint(key),
+            code="",
+            created_at=self.clock(),
+            updated_at=self.clock(),
+            expires_at=self.clock() + HOUR_S,
+            access_token=f"acc-of-the-login-{number}",
+            refresh_token=f"ref-of-the-login-{number}",
+        )
+        self.net.ledger.grants.append(grant)
+        self.issued += [grant.access_token, grant.refresh_token]
         made = OAuthSession(
             did=ALICE,
             pds_url=PDS,
             authserver_iss=ISSUER,
-            access_token=self._new_token("access"),
-            refresh_token=refresh_token,
+            access_token=grant.access_token,
+            refresh_token=grant.refresh_token,
             dpop_private_key=key,
             scope=SCOPE,
             session_id="session-1",
         )
         return made.replace(**changes)
 
+    def network(self, **options: Any) -> Network:
+        """The options that lead here over sockets, with the names of production."""
+        leading_here = {"plc_url": PLC, "unsafe_test_handles": False, **options}
+        return replace(self.net.network, **leading_here)
+
     # --- how they behave -------------------------------------------------------
 
-    @override
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        seen = self._see(request, await request.aread())
-        if seen.origin in self.down:
-            raise Unreachable("no route to host")
-        if (script := self.scripts.get(seen.path)) is not None:
-            scripted = await script(seen)
-            if scripted is not None:
-                return scripted
-        return self._answer(seen)
+    def create_account(self, handle: str, did: str) -> None:
+        """An account at the first PDS, published on the handle's own host."""
+        self.net.create_account(handle, "password", did=did)
+        self.net.move(did, PDS)
 
-    def _see(self, request: httpx.Request, body: bytes) -> Seen:
-        seen = Seen(
-            method=request.method,
-            url=str(request.url.copy_with(query=None)),
-            headers=request.headers,
-            form=dict(parse_qsl(body.decode())),
-        )
-        read_proof(seen)
-        self.seen.append(seen)
-        return seen
+    def claim(self, did: str, *handles: str) -> None:
+        """Let an account's document name these handles."""
+        names = [f"at://{handle}" for handle in handles]
+        self.net.directory.documents[did]["alsoKnownAs"] = names
 
-    def _answer(self, seen: Seen) -> httpx.Response:
-        if seen.origin == PLC:
-            return self._did_document(seen.path.removeprefix("/"))
-        if seen.origin == RESOLVER:
-            return answer(200, {"did": self.handles[HANDLE]})
-        if seen.path == "/.well-known/did.json":
-            return self._did_document(f"did:web:{seen.origin.removeprefix('https://')}")
-        if seen.path == "/.well-known/oauth-protected-resource":
-            return self._resource(seen.origin)
-        if seen.path == "/.well-known/oauth-authorization-server":
-            return answer(200, metadata(seen.origin) | self.metadata_changes)
-        return self._endpoint(seen)
+    def on(self, url: str, program: ASGIApp) -> None:
+        """Let a program answer at an origin, or at one path of it."""
+        self.net.on(*_parts(url), program)
 
-    def _resource(self, origin: str) -> httpx.Response:
-        if origin in self.no_pds:
-            return answer(404, {})
-        issuers = [self.issuers[origin]]
-        return answer(200, {"resource": origin, "authorization_servers": issuers})
+    def off(self, url: str) -> None:
+        """Take back what was done there."""
+        self.net.off(*_parts(url))
 
-    def _did_document(self, did: str) -> httpx.Response:
-        if did not in self.homes:
-            return answer(404, {})
-        names = [f"at://{name}" for name, owner in self.handles.items() if owner == did]
-        service = {
-            "id": "#atproto_pds",
-            "type": "AtprotoPersonalDataServer",
-            "serviceEndpoint": self.homes[did],
-        }
-        return answer(200, {"id": did, "alsoKnownAs": names, "service": [service]})
+    def alter(
+        self, url: str, members: Mapping[str, Any], *, without: tuple[str, ...] = ()
+    ) -> None:
+        """Let a host lie: its answer, with some members changed or left out."""
+        self.on(url, behaviours.altered(members, without=without))
 
-    def _endpoint(self, seen: Seen) -> httpx.Response:
-        problem = self._find_problem(seen)
-        if problem is not None:
-            response = answer(400, {"error": problem})
-        elif seen.path == PAR:
-            response = self._push(seen)
-        elif seen.path == TOKEN:
-            response = self._tokens(seen)
-        else:
-            response = answer(200, {})
-        if self.nonce is not None:
-            response.headers["DPoP-Nonce"] = self.nonce
-        return response
+    def lead(self, pds: str, issuer: str) -> None:
+        """Let a PDS name an authorization server."""
+        self.alter(pds + RESOURCE, {"authorization_servers": [issuer]})
 
-    def _find_problem(self, seen: Seen) -> str | None:
-        # A strict server: the assertion's jti is used up before the nonce is seen.
-        if (problem := self._find_client_problem(seen)) is not None:
-            return problem
-        proof = seen.proof
-        if (proof["htm"], proof["htu"]) != ("POST", seen.url) or "ath" in proof:
-            return "invalid_dpop_proof"
-        if proof["iat"] != int(self.clock()) or not self._is_new(proof["jti"]):
-            return "invalid_dpop_proof"
-        if self.require_nonce and proof.get("nonce") != self.nonce:
-            return "use_dpop_nonce"
-        return None
+    def cut(self, origin: str) -> None:
+        """Let nobody reach a host; ``off`` mends that."""
+        self.on(origin, behaviours.drop())
 
-    def _find_client_problem(self, seen: Seen) -> str | None:
-        if not self.client_keys:
-            return "invalid_client" if "client_assertion" in seen.form else None
-        text = seen.form["client_assertion"]
-        header = jws.extract_compact(text.encode()).headers()
-        seen.kid = header["kid"]
-        try:
-            key = self.client_keys[header["kid"]]
-            seen.assertion = jwt.decode(text, key, algorithms=["ES256"]).claims
-        except (JoseError, KeyError):
-            return "invalid_client"
-        is_ours = seen.assertion["aud"] == ISSUER
-        is_new = self._is_new(seen.assertion["jti"])
-        return None if is_ours and is_new else "invalid_client"
-
-    def _is_new(self, jti: str) -> bool:
-        is_new = jti not in self._jtis
-        self._jtis.add(jti)
-        return is_new
-
-    def _push(self, seen: Seen) -> httpx.Response:
-        request_uri = f"urn:ietf:params:oauth:request_uri:{secrets.token_hex(8)}"
-        self._requests[request_uri] = seen
-        return answer(201, {"request_uri": request_uri, "expires_in": 299})
-
-    def _tokens(self, seen: Seen) -> httpx.Response:
-        is_known = (
-            self._redeem_code(seen)
-            if seen.form["grant_type"] == "authorization_code"
-            else self._refresh_tokens.pop(seen.form["refresh_token"], None)
-            == seen.thumbprint
-        )
-        if not is_known:
-            return answer(400, {"error": "invalid_grant"})
-        refresh_token = self._new_token("refresh")
-        self._refresh_tokens[refresh_token] = seen.thumbprint
-        members = {
-            "access_token": self._new_token("access"),
-            "refresh_token": refresh_token,
-            "token_type": "DPoP",
-            "sub": self.signs_in,
+    def know_keys(self, *keys: ClientKey) -> None:
+        """Let the client publish these keys too; without any it is a public one."""
+        for key in keys:
+            jwk: dict[str, Any] = {**public_jwk(key.private_key), "kid": key.kid}
+            self.client_keys[key.kid] = ECKey.import_key(jwk)
+        published = [key.as_dict(private=False) for key in self.client_keys.values()]
+        document = {
+            "client_id": CLIENT_ID,
+            "redirect_uris": [REDIRECT_URI, SECOND_URI],
             "scope": SCOPE,
-            "expires_in": 3600,
-            **self.token_changes,
+            "response_types": ["code"],
+            "grant_types": ["authorization_code", "refresh_token"],
+            "application_type": "web",
+            "dpop_bound_access_tokens": True,
+            "token_endpoint_auth_method": "private_key_jwt" if published else "none",
         }
-        present = {k: v for k, v in members.items() if v is not None}
-        return answer(200, present)
-
-    def _redeem_code(self, seen: Seen) -> bool:
-        pushed = self._codes.pop(seen.form["code"], None)
-        digest = hashlib.sha256(seen.form["code_verifier"].encode()).digest()
-        challenge = urlsafe_b64encode(digest).decode().rstrip("=")
-        return pushed is not None and (
-            pushed.form["code_challenge"],
-            pushed.form["redirect_uri"],
-            pushed.thumbprint,
-        ) == (challenge, seen.form["redirect_uri"], seen.thumbprint)
-
-    def _new_token(self, kind: str) -> str:
-        token = f"{kind}-{secrets.token_urlsafe(12)}"
-        self.issued.append(token)
-        return token
+        if published:
+            document["token_endpoint_auth_signing_alg"] = "ES256"
+            document["jwks"] = {"keys": published}
+        path = urlsplit(CLIENT_ID).path
+        self.net.serve_client(_APP, {path: document})
+        self.net.forget_clients()
 
 
-def metadata(issuer: str) -> dict[str, Any]:
-    """What an authorization server says of itself."""
-    return {
-        "issuer": issuer,
-        "authorization_endpoint": f"{issuer}/oauth/authorize",
-        "token_endpoint": f"{issuer}{TOKEN}",
-        "pushed_authorization_request_endpoint": f"{issuer}{PAR}",
-        "revocation_endpoint": f"{issuer}{REVOKE}",
-        "scopes_supported": ["atproto"],
-        "response_types_supported": ["code"],
-        "grant_types_supported": ["authorization_code", "refresh_token"],
-        "code_challenge_methods_supported": ["S256"],
-        "token_endpoint_auth_methods_supported": ["none", "private_key_jwt"],
-        "token_endpoint_auth_signing_alg_values_supported": ["ES256"],
-        "dpop_signing_alg_values_supported": ["ES256"],
-        "authorization_response_iss_parameter_supported": True,
-        "require_pushed_authorization_requests": True,
-        "client_id_metadata_document_supported": True,
-    }
+def assert_given_back(servers: Servers) -> None:
+    """Tokens were given out once, and the server keeps no session of them."""
+    _, refresh_token = servers.issued
+    assert servers.revoked() == [refresh_token]
+    assert servers.net.sessions() == []
 
 
-def install(monkeypatch: pytest.MonkeyPatch) -> FakeAtproto:
-    """Put the fake in the place of the guarded transport of new clients."""
-    internet = FakeAtproto()
-    monkeypatch.setattr(services, "GuardedTransport", lambda _: internet)
-    return internet
+def _parts(url: str) -> tuple[str, str | None]:
+    host, slash, path = url.removeprefix("https://").partition("/")
+    return host, slash + path if slash else None
 
 
-def network(**options: Any) -> Network:
-    """The options that lead to the fake."""
-    return Network(plc_url=PLC, handle_resolver_url=RESOLVER, **options)
+def _noting_tokens(site: ASGIApp, issued: list[str]) -> ASGIApp:
+    """The authorization server, whose tokens are written down."""
 
+    async def program(scope: Scope, receive: Receive, send: Send) -> None:
+        async def note(message: Message) -> None:
+            if scope["path"] == TOKEN and message["type"] == "http.response.body":
+                tokens = json.loads(message["body"])
+                names = ("access_token", "refresh_token")
+                issued.extend(tokens[name] for name in names if name in tokens)
+            await send(message)
 
-def open_services(
-    internet: FakeAtproto, *keys: ClientKey, **options: Any
-) -> NetworkServices:
-    """The services of one client; the server knows its keys."""
-    know_keys(internet, *keys)
-    identity = ClientIdentity(CLIENT_ID, keys, clock=internet.clock)
-    return build_services(network(**options), identity, clock=internet.clock)
+        await site(scope, receive, note)
 
-
-def open_client(internet: FakeAtproto, *keys: ClientKey, **options: Any) -> OAuthClient:
-    """A client with a state store in memory."""
-    know_keys(internet, *keys)
-    options.setdefault("state_store", MemoryStateStore(clock=internet.clock))
-    options.setdefault("network", network())
-    return OAuthClient(
-        CLIENT_ID,
-        REDIRECT_URI,
-        SCOPE,
-        client_keys=keys,
-        clock=internet.clock,
-        **options,
-    )
-
-
-def know_keys(internet: FakeAtproto, *keys: ClientKey) -> None:
-    """Publish the client's keys, as the reference server would fetch them."""
-    for key in keys:
-        jwk: dict[str, Any] = {**public_jwk(key.private_key)}
-        internet.client_keys[key.kid] = ECKey.import_key(jwk)
+    return program

@@ -1,44 +1,37 @@
-"""A whole login over real TLS and the real guard, with an attack at any step of it.
-
-The strict servers of ``atproto.py`` stand behind the sockets of ``servers.py``.
-"""
+"""A whole login over real TLS and the real guard, with an attack at any step of it."""
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from functools import cache
 from typing import Any
 
 import anyio
 import httpx
-import pytest
-import trustme
-from anyio.abc import ByteStream
+from starlette.datastructures import MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from atproto_oauth_asgi.client import OAuthClient
 from atproto_oauth_asgi.models import OAuthSession
-from atproto_oauth_asgi.network import identity
-from atproto_oauth_asgi.network_options import Network
 from atproto_oauth_asgi.stores.memory import MemorySessionStore, MemoryStateStore
+from atproto_oauth_asgi.testing.internet import Internet
 from tests.network.atproto import (
     ALICE,
     CLIENT_ID,
     HANDLE,
     ISSUER,
+    METADATA,
     PAR,
     PDS,
     PLC,
     REDIRECT_URI,
+    RESOURCE,
     REVOKE,
     SCOPE,
     TOKEN,
-    FakeAtproto,
-    Seen,
-    answer,
+    Servers,
 )
-from tests.network.servers import Conversation, World, open_world
 
 WEB_DID = "did:web:id.example.com"
 WELL_KNOWN = "/.well-known/atproto-did"
@@ -48,8 +41,8 @@ HOPS = {
     "handle": (f"https://{HANDLE}", WELL_KNOWN),
     "did:web": ("https://id.example.com", "/.well-known/did.json"),
     "PLC": (PLC, f"/{ALICE}"),
-    "PDS": (PDS, "/.well-known/oauth-protected-resource"),
-    "metadata": (ISSUER, "/.well-known/oauth-authorization-server"),
+    "PDS": (PDS, RESOURCE),
+    "metadata": (ISSUER, METADATA),
     "PAR": (ISSUER, PAR),
     "token": (ISSUER, TOKEN),
     "revocation": (ISSUER, REVOKE),
@@ -58,89 +51,72 @@ HOPS = {
 """Every step that asks another host: its origin and path."""
 
 _LATE = ("token", "revocation", "data")
-
-
-@cache
-def authority() -> trustme.CA:
-    """One certificate authority is enough for all tests."""
-    return trustme.CA()
-
-
-@cache
-def server_tls(host: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority().issue_cert(host).configure_cert(context)
-    return context
-
-
-@cache
-def client_tls() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority().configure_trust(context)
-    return context
+_HELLO = PlainTextResponse("hello")
+_RECORD = {"collection": "com.example.post", "rkey": "self"}
 
 
 class Stage:
     """One client, the servers of one account, and what goes wrong at a step.
 
     Attributes:
-        raw: by path, what a server says instead of its answer, byte by byte.
-        records: what DNS knows of the handle.
+        servers: they hang up after each answer, so that each step asks for addresses.
+        options: of the networks of clients made from now on.
         good: the addresses of all hosts while nobody attacks.
     """
 
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.servers = FakeAtproto()
-        self.raw: dict[str, Conversation] = {}
-        self.records: list[str] = []
-        self.good: dict[str, list[str]] = {}
-        self.servers.scripts |= {WELL_KNOWN: self._say_did, GET_RECORD: self._record}
+    def __init__(self, servers: Servers) -> None:
+        self.servers = servers
         self.options: dict[str, Any] = {}
+        servers.create_account("id.example.com", WEB_DID)
+        servers.net.records.put(ALICE, **_RECORD, value={})
+        # Handles are looked up on the web, unless a test says what DNS knows.
+        self.internet.texts.clear()
+        for host, site in [*self.internet.sites.items()]:
+            self.serve(host, _hanging_up(site))
+        self.good = dict(self.internet.addresses)
 
-    async def open(self) -> None:
-        for origin in {origin for origin, _ in HOPS.values()}:
-            await self.serve(origin.removeprefix("https://"))
-        self.good = dict(self.world.addresses)
+    @property
+    def internet(self) -> Internet:
+        return self.servers.net.internet
 
     def restore(self) -> None:
         """Give every host its addresses back."""
-        self.world.addresses.update(self.good)
+        self.internet.addresses.update(self.good)
 
-    async def serve(self, host: str) -> None:
-        async def converse(stream: ByteStream, head: bytes) -> None:
-            await self._converse(host, stream, head)
+    def serve(self, host: str, site: ASGIApp = _HELLO) -> None:
+        """Put a program behind a name, with https and an address of its own."""
+        self.servers.net.add_host(host, site)
 
-        await self.world.serve(host, converse, tls=server_tls(host))
+    def say_in_dns(self, *records: str) -> None:
+        """Publish these TXT records for the handle."""
+        self.internet.texts[f"_atproto.{HANDLE}"] = [*records]
 
     def client(self, **options: Any) -> OAuthClient:
-        network: Network = self.world.network(
-            plc_url=PLC, ssl_context=client_tls(), **self.options
-        )
         options.setdefault("state_store", MemoryStateStore(clock=self.servers.clock))
         return OAuthClient(
             CLIENT_ID,
             REDIRECT_URI,
             SCOPE,
             session_store=MemorySessionStore(),
-            network=network,
+            network=self.servers.network(**self.options),
             clock=self.servers.clock,
             **options,
         )
 
-    def hop(self, name: str) -> tuple[str, str]:
-        """Host and path of a step."""
-        origin, path = HOPS[name]
-        return origin.removeprefix("https://"), path
+    def host(self, hop: str) -> str:
+        """The host of a step."""
+        return HOPS[hop][0].removeprefix("https://")
+
+    def url(self, hop: str) -> str:
+        """What a step asks for."""
+        return "".join(HOPS[hop])
 
     async def walk_to(
         self, hop: str, client: OAuthClient
     ) -> Callable[[], Awaitable[object]]:
         """Do all that comes before a step; what is given back does the step."""
-        identifier = WEB_DID if hop == "did:web" else HANDLE
-        if hop == "did:web":
-            self.servers.homes[WEB_DID] = PDS
         if hop not in _LATE:
+            identifier = WEB_DID if hop == "did:web" else HANDLE
             return lambda: client.start_authorization(identifier)
         callback = await self.approved(client)
         if hop == "token":
@@ -163,56 +139,22 @@ class Stage:
         self, client: OAuthClient, session: OAuthSession
     ) -> httpx.Response:
         async with client.pds_client(session) as pds:
-            return await pds.query("com.atproto.repo.getRecord", {"repo": session.did})
-
-    async def query_txt(
-        self, name: str, *, servers: Sequence[str] | None, timeout_s: float
-    ) -> list[str]:
-        del name, servers, timeout_s
-        return self.records
-
-    async def _say_did(self, _: Seen) -> httpx.Response:
-        return answer(200, ALICE.encode(), headers={"Content-Type": "text/plain"})
-
-    async def _record(self, _: Seen) -> httpx.Response:
-        return answer(200, {"value": {}})
-
-    async def _converse(self, host: str, stream: ByteStream, head: bytes) -> None:
-        request = await _read_request(host, stream, head)
-        raw = self.raw.get(request.url.path)
-        if raw is not None:
-            await raw(stream, head)
-            return
-        response = await self.servers.handle_async_request(request)
-        body = await response.aread()
-        fields = [*response.headers.raw, (b"Connection", b"close")]
-        fields.append((b"Content-Length", str(len(body)).encode()))
-        lines = b"".join(b"%s: %s\r\n" % field for field in fields)
-        line = f"HTTP/1.1 {response.status_code} X\r\n".encode()
-        await stream.send(line + lines + b"\r\n" + body)
+            params = {"repo": ALICE, **_RECORD}
+            return await pds.query("com.atproto.repo.getRecord", params)
 
 
-async def _read_request(host: str, stream: ByteStream, head: bytes) -> httpx.Request:
-    first, *lines = head.decode("latin-1").split("\r\n")[:-2]
-    method, target, _ = first.split(" ")
-    pairs = [line.partition(": ") for line in lines]
-    headers = httpx.Headers([(name, value) for name, _, value in pairs])
-    body = b""
-    while len(body) < int(headers.get("content-length", "0")):
-        body += await stream.receive()
-    return httpx.Request(
-        method, f"https://{host}{target}", headers=headers, content=body
-    )
+def _hanging_up(site: ASGIApp) -> ASGIApp:
+    async def program(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_last(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(raw=[*message["headers"]])
+                headers["Connection"] = "close"
+                message = {**message, "headers": headers.raw}
+            await send(message)
 
+        await site(scope, receive, send_last)
 
-@asynccontextmanager
-async def open_stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
-    """A stage on which all is well, until a test says otherwise."""
-    async with open_world() as world:
-        stage = Stage(world)
-        monkeypatch.setattr(identity, "system_query_txt", stage.query_txt)
-        await stage.open()
-        yield stage
+    return program
 
 
 @asynccontextmanager

@@ -1,20 +1,48 @@
-"""The stage of `tests/network/stage.py` as pytest fixtures."""
+"""The servers of ``atproto.py`` and the stage of ``stage.py`` as pytest fixtures."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from atproto_oauth_asgi.client import OAuthClient
-from tests.network.stage import Stage, closing, open_stage
+from tests.network.atproto import (
+    Servers,
+)
+from tests.network.in_memory import (
+    install,
+)
+from tests.network.stage import (
+    Stage,
+    closing,
+)
 
 
 @pytest.fixture
-async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
+def internet(monkeypatch: pytest.MonkeyPatch) -> Servers:
+    """Servers that clients reach without a socket."""
+    return install(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def _running_servers() -> Iterator[Servers]:
+    servers = Servers()
+    with servers.net:
+        yield servers
+
+
+@pytest.fixture
+def servers(_running_servers: Servers) -> Servers:
+    """Servers that clients reach over real TLS."""
+    _running_servers.reset()
+    return _running_servers
+
+
+@pytest.fixture
+def stage(servers: Servers) -> Stage:
     """The hosts of a whole login, each of which can be told to misbehave."""
-    async with open_stage(monkeypatch) as opened:
-        yield opened
+    return Stage(servers)
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import httpx
 import pytest
+from starlette.types import ASGIApp
 
-from atproto_oauth_asgi.config import ClientKey
+from atproto_oauth_asgi.client_keys import ClientKey
 from atproto_oauth_asgi.crypto.keys import generate_private_key, private_jwk
 from atproto_oauth_asgi.dpop import ProofSigner
 from atproto_oauth_asgi.exceptions import (
@@ -29,13 +29,17 @@ from tests.network.atproto import (
     CLIENT_ID,
     ISSUER,
     PAR,
+    REDIRECT_URI,
     REVOKE,
     TOKEN,
-    FakeAtproto,
-    Seen,
-    answer,
-    install,
+    Servers,
+)
+from tests.network.in_memory import (
     open_services,
+)
+from tests.network.programs import (
+    answer,
+    in_turn,
 )
 
 pytestmark = pytest.mark.anyio
@@ -49,26 +53,24 @@ SERVER = AuthServerMetadata(
     revocation_endpoint=ISSUER + REVOKE,
     token_endpoint_auth_methods_supported=("none", "private_key_jwt"),
 )
-FORM = {"scope": "atproto"}
-
-
-@pytest.fixture
-def internet(monkeypatch: pytest.MonkeyPatch) -> FakeAtproto:
-    return install(monkeypatch)
+FORM = {
+    "response_type": "code",
+    "redirect_uri": REDIRECT_URI,
+    "scope": "atproto",
+    "state": "s" * 43,
+    "code_challenge": "c" * 43,
+    "code_challenge_method": "S256",
+}
+PUSHED = {"request_uri": "urn:example:request", "expires_in": 60}
 
 
 def keys(kid: str | None = None) -> SessionKeys:
     return SessionKeys(ProofSigner(generate_private_key()), kid)
 
 
-def say(internet: FakeAtproto, path: str, *responses: httpx.Response) -> None:
+def say(internet: Servers, path: str, *programs: ASGIApp) -> None:
     """Answers, in order, in the place of the ordinary ones."""
-    left = list(responses)
-
-    async def script(_: Seen) -> httpx.Response | None:
-        return left.pop(0) if left else None
-
-    internet.scripts[path] = script
+    internet.on(ISSUER + path, in_turn(*programs))
 
 
 async def redeem(services: NetworkServices, kid: str | None = None) -> Any:
@@ -95,12 +97,12 @@ NONCE = {"DPoP-Nonce": "n"}
 
 @pytest.mark.covers("CAUTH-03", "CAUTH-05", "CAUTH-09", "DPOP-08")
 async def test_push_when_confidential_then_proves_the_client(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """Assertion and proof go along; no secret, no Basic, no hash of a token."""
     services = open_services(internet, KEY, OLD_KEY)
     await services.server.push(SERVER, FORM, keys("key-1"))
-    [seen] = internet.sent(PAR)
+    [seen] = internet.taken(PAR)
     assert seen.kid == "key-1"
     claims = seen.assertion
     assert (claims["iss"], claims["sub"], claims["aud"]) == (
@@ -119,25 +121,27 @@ async def test_push_when_confidential_then_proves_the_client(
 
 @pytest.mark.covers("CAUTH-04", "DPO-20", "DPOP-12")
 async def test_push_when_challenged_then_makes_a_new_assertion(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """A server that uses up the assertion before it looks for a nonce is satisfied."""
-    internet.require_nonce = True
     services = open_services(internet, KEY)
     assert await services.server.push(SERVER, FORM, keys("key-1"))
     first, second = internet.sent(PAR)
     assert first.assertion["jti"] != second.assertion["jti"]
     assert first.proof["jti"] != second.proof["jti"]
-    assert second.proof["nonce"] == "nonce-1"
+    assert "nonce" not in first.proof
+    assert second.proof["nonce"]
+    assert (first.is_taken, second.is_taken) == (False, True)
     assert first.form["scope"] == second.form["scope"]
 
 
 @pytest.mark.covers("CAUTH-02")
 async def test_push_when_another_server_then_assertion_is_for_that_one(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """An assertion is worth nothing elsewhere."""
-    internet.issuers["https://pds.example.net"] = "https://as.example.net"
+    sites = internet.net.internet.sites
+    internet.net.add_host("as.example.net", sites["as.example.com"])
     services = open_services(internet, KEY)
     other = AuthServerMetadata(
         issuer="https://as.example.net",
@@ -154,7 +158,7 @@ async def test_push_when_another_server_then_assertion_is_for_that_one(
 @pytest.mark.covers("CAUTH-07", "RFR-15")
 @pytest.mark.parametrize("use", ["retired", None])
 async def test_redeem_when_client_key_is_gone_then_sends_nothing(
-    internet: FakeAtproto, use: Any
+    internet: Servers, use: Any
 ) -> None:
     """No other key is tried, and none at all."""
     gone = [ClientKey(generate_private_key(), use, kid="gone")] if use else []
@@ -169,7 +173,7 @@ async def test_redeem_when_client_key_is_gone_then_sends_nothing(
     ("ours", "theirs"), [((KEY,), "none"), ((), "private_key_jwt")]
 )
 async def test_push_when_server_takes_another_method_then_sends_nothing(
-    internet: FakeAtproto, ours: tuple[ClientKey, ...], theirs: str
+    internet: Servers, ours: tuple[ClientKey, ...], theirs: str
 ) -> None:
     """There is no falling back, in neither direction."""
     services = open_services(internet, *ours)
@@ -209,10 +213,10 @@ def test_identity_when_keys_do_not_go_together_then_is_refused(
 
 @pytest.mark.covers("DPOP-17", "DPO-07")
 async def test_push_when_answer_has_no_nonce_then_is_refused(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """The profile demands one; nothing is lost by starting again."""
-    internet.nonce = None
+    say(internet, PAR, answer(201, PUSHED))
     with pytest.raises(AuthorizationServerError) as caught:
         await open_services(internet).server.push(SERVER, FORM, keys())
     assert caught.value.code == "authorization_server"
@@ -220,7 +224,7 @@ async def test_push_when_answer_has_no_nonce_then_is_refused(
 
 @pytest.mark.covers("DPOP-17", "DPO-07", "TOK-14")
 async def test_redeem_when_answer_has_no_nonce_then_tokens_are_revoked(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """The answer is refused, and what it brought is given back."""
     say(internet, TOKEN, answer(200, tokens()))
@@ -232,11 +236,11 @@ async def test_redeem_when_answer_has_no_nonce_then_tokens_are_revoked(
 
 @pytest.mark.covers("DPOP-17")
 async def test_nonce_when_lifted_by_option_then_is_not_missed(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """The unsafe option is the one way to do without."""
     services = open_services(internet, unsafe_allow_missing_nonce=True)
-    internet.nonce = None
+    say(internet, PAR, answer(201, PUSHED))
     assert await services.server.push(SERVER, FORM, keys())
     say(internet, TOKEN, answer(200, tokens()))
     assert (await redeem(services)).access_token == "access-x"
@@ -248,7 +252,7 @@ async def test_nonce_when_lifted_by_option_then_is_not_missed(
 )
 @pytest.mark.parametrize("status", [200, 201])
 async def test_redeem_when_answer_must_not_be_used_then_tokens_are_revoked(
-    internet: FakeAtproto, changes: dict[str, Any], status: int
+    internet: Servers, changes: dict[str, Any], status: int
 ) -> None:
     """An unusable answer with live tokens leaves none of them behind."""
     say(internet, TOKEN, answer(status, tokens(**changes), headers=NONCE))
@@ -260,7 +264,7 @@ async def test_redeem_when_answer_must_not_be_used_then_tokens_are_revoked(
 
 @pytest.mark.covers("TOK-14", "OUT-02")
 async def test_redeem_when_revoking_fails_too_then_first_error_stays(
-    internet: FakeAtproto, caplog: pytest.LogCaptureFixture
+    internet: Servers, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A failure to revoke is logged, without the tokens."""
     caplog.set_level(logging.DEBUG)
@@ -268,7 +272,7 @@ async def test_redeem_when_revoking_fails_too_then_first_error_stays(
     say(internet, REVOKE, *[answer(503, {}, headers=NONCE)] * 2)
     with pytest.raises(OAuthTokenError):
         await redeem(open_services(internet))
-    assert len(internet.revoked()) == 2
+    assert len(internet.sent(REVOKE)) == 2
     assert "authorization_server" in caplog.text
     assert "access-x" not in caplog.text
 
@@ -286,21 +290,21 @@ async def test_redeem_when_revoking_fails_too_then_first_error_stays(
     ],
 )
 async def test_redeem_when_refused_then_error_tells_why(
-    internet: FakeAtproto, status: int, body: Any, error: str
+    internet: Servers, status: int, body: Any, error: str
 ) -> None:
     """Where there are no tokens nothing is revoked."""
     say(internet, TOKEN, answer(status, body, headers=NONCE))
     with pytest.raises(OAuthTokenError) as caught:
         await redeem(open_services(internet))
     assert caught.value.error == error
-    assert internet.revoked() == []
+    assert internet.sent(REVOKE) == []
     assert len(internet.sent(TOKEN)) == 1
 
 
 @pytest.mark.covers("MIX-14", "PAR-16", "TOK-02", "RFR-18")
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_endpoint_when_it_redirects_then_nothing_follows(
-    internet: FakeAtproto, status: int
+    internet: Servers, status: int
 ) -> None:
     """Neither assertion nor token go anywhere else."""
     away = {**NONCE, "Location": "https://evil.example/"}
@@ -318,7 +322,7 @@ async def test_endpoint_when_it_redirects_then_nothing_follows(
 
 @pytest.mark.covers("DPOP-14", "DPO-01", "DOS-08")
 async def test_endpoint_when_it_challenges_for_ever_then_gives_up(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """Two requests, then an error."""
     body = {"error": "use_dpop_nonce"}
@@ -332,7 +336,7 @@ async def test_endpoint_when_it_challenges_for_ever_then_gives_up(
 
 @pytest.mark.covers("TOK-02", "DOS-02")
 async def test_endpoint_when_answer_is_huge_then_is_refused(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """Protocol answers are small."""
     say(internet, PAR, answer(201, {}, headers={"Content-Length": "70000"}))
@@ -340,9 +344,9 @@ async def test_endpoint_when_answer_is_huge_then_is_refused(
         await open_services(internet).server.push(SERVER, FORM, keys())
 
 
-async def test_endpoint_when_down_then_error_says_so(internet: FakeAtproto) -> None:
+async def test_endpoint_when_down_then_error_says_so(internet: Servers) -> None:
     """No answer is no refusal."""
-    internet.down.add(ISSUER)
+    internet.cut(ISSUER)
     with pytest.raises(Unreachable):
         await open_services(internet).server.push(SERVER, FORM, keys())
 
@@ -352,19 +356,19 @@ async def test_endpoint_when_down_then_error_says_so(internet: FakeAtproto) -> N
 
 @pytest.mark.covers("LOGOUT-03", "LOGOUT-04", "CAUTH-01")
 async def test_revoke_when_asked_then_names_token_and_client(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """Token, hint, proof and assertion are sent."""
     services = open_services(internet, KEY)
     await services.server.revoke(SERVER, "t", keys("key-1"), hint="refresh_token")
-    [seen] = internet.sent(REVOKE)
+    [seen] = internet.taken(REVOKE)
     assert (seen.form["token"], seen.form["token_type_hint"]) == ("t", "refresh_token")
     assert seen.kid == "key-1"
     assert seen.proof["htu"] == ISSUER + REVOKE
 
 
 async def test_revoke_when_server_has_no_endpoint_then_sends_nothing(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """Some servers cannot be asked."""
     services = open_services(internet)
@@ -380,7 +384,7 @@ async def test_revoke_when_server_has_no_endpoint_then_sends_nothing(
 
 @pytest.mark.covers("LOG-02")
 async def test_revoke_when_refused_then_error_holds_no_token(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """The server's code is there, the token is not."""
     body = {"error": "invalid_request", "error_description": "canary-token"}
@@ -394,7 +398,7 @@ async def test_revoke_when_refused_then_error_holds_no_token(
 
 
 @pytest.mark.covers("LOG-01")
-async def test_parts_when_shown_then_hide_keys(internet: FakeAtproto) -> None:
+async def test_parts_when_shown_then_hide_keys(internet: Servers) -> None:
     """Nothing of the private keys is in a repr."""
     services = open_services(internet, KEY)
     shown = f"{keys()!r}{services!r}{services.server!r}{services.server._identity!r}"

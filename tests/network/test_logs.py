@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import anyio
-import httpx
+import anyio.to_thread
 import pytest
+from anyio.from_thread import BlockingPortal
 
 from atproto_oauth_asgi.exceptions import OAuthError
-from tests.network.atproto import HANDLE, ISSUER, PAR, TOKEN, Seen, answer
-from tests.network.stage import Stage, closing
+from tests.network.atproto import (
+    HANDLE,
+    ISSUER,
+    METADATA,
+    PAR,
+    TOKEN,
+)
+from tests.network.programs import (
+    after,
+    answer,
+)
+from tests.network.stage import (
+    WEB_DID,
+    Stage,
+    closing,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -23,15 +39,13 @@ async def test_logs_when_everything_is_logged_then_hold_no_secret(
 ) -> None:
     """Login, data, refresh, a failed login, revocation, at every level there is."""
     caplog.set_level(0)
-    stage.servers.nonce = "canary-nonce"
-    stage.servers.require_nonce = True
     async with closing(stage.client()) as client:
         request = await client.start_authorization(HANDLE, app_state="canary-app")
         callback = stage.servers.approve(request[0])
         session = await client.handle_callback(**callback)
         await stage.get_record(client, session)
         await client.revoke_session(await client.refresh_session(session))
-        stage.servers.signs_in = "did:web:id.example.com"
+        stage.servers.signs_in = WEB_DID
         failing = await stage.approved(client)
         with pytest.raises(OAuthError):
             await client.handle_callback(**failing)
@@ -43,6 +57,7 @@ async def test_logs_when_everything_is_logged_then_hold_no_secret(
         *(failing[name] for name in ("code", "state")),
         *(item.headers["dpop"] for item in seen),
         *(item.proof["jti"] for item in seen),
+        *(item.proof["nonce"] for item in seen if "nonce" in item.proof),
         request.browser_binding,
         stage.servers.sent(TOKEN)[0].form["code_verifier"],
         "canary",
@@ -58,23 +73,20 @@ async def test_logs_when_servers_say_odd_things_then_lines_stay_lines(
     """No control character of a stranger, and no long text, reaches our log."""
     caplog.set_level(0)
     odd = "evil\r\n2026 root: all is well\x1b[31m\u202e" + "x" * 5000
-
-    async def refuse(_: Seen) -> httpx.Response:
-        members = {"error": odd, "error_description": odd}
-        return answer(400, members, headers={"DPoP-Nonce": "n"})
-
+    members = {"error": odd, "error_description": odd}
+    refusal = answer(400, members, headers={"DPoP-Nonce": "n"})
     errors = []
     async with closing(stage.client()) as client:
         for hop, path in (("PAR", PAR), ("token", TOKEN)):
             step = await stage.walk_to(hop, client)
-            stage.servers.scripts[path] = refuse
+            stage.servers.on(ISSUER + path, refusal)
             with pytest.raises(OAuthError) as caught:
                 await step()
             errors.append(str(caught.value))
-            del stage.servers.scripts[path]
+            stage.servers.off(ISSUER + path)
         for changes in ({"issuer": odd}, {"token_endpoint": f"{ISSUER}/{odd}"}):
             stage.servers.clock.now += 301
-            stage.servers.metadata_changes = changes
+            stage.servers.alter(ISSUER + METADATA, changes)
             with pytest.raises(OAuthError) as caught:
                 await client.start_authorization(HANDLE)
             errors.append(str(caught.value))
@@ -93,11 +105,14 @@ async def test_names_of_tasks_when_at_work_then_hold_no_secret(stage: Stage) -> 
     """A monitor that lists tasks sees what they do, not for whom."""
     names: list[str | None] = []
 
-    async def look(_: Seen) -> None:
+    async def look() -> None:
         names.extend(task.name for task in anyio.get_running_tasks())
 
-    stage.servers.scripts |= {PAR: look, TOKEN: look}
-    async with closing(stage.client()) as client:
+    async with closing(stage.client()) as client, BlockingPortal() as portal:
+        # The servers have an event loop of their own; the tasks are in this one.
+        look_here = after(partial(anyio.to_thread.run_sync, portal.call, look))
+        for path in (PAR, TOKEN):
+            stage.servers.on(ISSUER + path, look_here)
         request = await client.start_authorization(HANDLE)
         callback = stage.servers.approve(request[0])
         session = await client.handle_callback(**callback)

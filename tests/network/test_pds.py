@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -25,7 +26,13 @@ from atproto_oauth_asgi.network.pds import (
     SessionTransport,
     raise_for_xrpc,
 )
-from tests.network.atproto import ALICE, ISSUER, PDS, PDS2, Clock, answer
+from tests.network.atproto import (
+    ALICE,
+    ISSUER,
+    PDS,
+    PDS2,
+)
+from tests.sessions.making import Clock
 
 pytestmark = pytest.mark.anyio
 SESSION = OAuthSession(
@@ -37,6 +44,35 @@ SESSION = OAuthSession(
     dpop_private_key=generate_private_key(),
     scope="atproto",
 )
+
+
+class Streamed(httpx.AsyncByteStream):
+    """A body that has not been read, as answers from the network are."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        self.is_closed = False
+
+    @override
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self.body
+
+    @override
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+
+def answer(
+    status: int = 200,
+    members: Any = None,
+    *,
+    headers: dict[str, str] | list[tuple[str, str]] | None = None,
+) -> httpx.Response:
+    """An answer with a JSON body, or raw bytes."""
+    body = members if isinstance(members, bytes) else json.dumps(members).encode()
+    response = httpx.Response(status, headers=headers, stream=Streamed(body))
+    response.headers.setdefault("Content-Type", "application/json")
+    return response
 
 
 class Pds(httpx.AsyncBaseTransport):

@@ -27,6 +27,16 @@ def test_callback_when_right_then_gives_its_parameters() -> None:
     assert check_not_denied(answer) == "c"
 
 
+@pytest.mark.parametrize("state", ["aZ09_-" * 4, "s" * 22, "s" * 128])
+@pytest.mark.parametrize("code", [" ", "~", "!" * 4096])
+def test_callback_when_parameters_are_unusual_then_are_taken(
+    state: str, code: str
+) -> None:
+    """A state is base64url of 22 to 128 characters, a code up to 4096 of ASCII."""
+    answer = parse(("x", "1"), ("x", "1"), state=state, code=code, iss=ISSUER)
+    assert (answer.state, answer.code) == (state, code)
+
+
 @pytest.mark.covers("LOG-01")
 def test_answer_when_shown_then_hides_state_and_code() -> None:
     """Code and state are in no repr."""
@@ -112,10 +122,11 @@ def test_callback_when_error_and_code_then_code_is_dropped(error: str) -> None:
 @pytest.mark.covers("CB-12")
 def test_denied_when_error_is_known_then_carries_it() -> None:
     """The code of the error is there for the application."""
-    answer = parse(state=STATE, iss=ISSUER, error="access_denied")
-    with pytest.raises(LoginDenied) as caught:
-        check_not_denied(answer)
-    assert caught.value.error == "access_denied"
+    for error in ("access_denied", "e", "! #[]~A9", "x" * 64):
+        answer = parse(state=STATE, iss=ISSUER, error=error)
+        with pytest.raises(LoginDenied) as caught:
+            check_not_denied(answer)
+        assert caught.value.error == error
 
 
 @pytest.mark.covers("CB-12", "CB-13", "WEB-04")

@@ -59,6 +59,13 @@ def test_challenges_when_without_parameters_then_are_found(value: str) -> None:
     assert parse(value) == [("negotiate", {}), ("dpop", {})]
 
 
+def test_challenge_when_characters_are_unusual_then_is_read() -> None:
+    """Names, values and tokens may hold what RFC 9110 allows in them."""
+    word = "!#$%&'*+-.^_`|~0189abyz"
+    assert parse(f'{word} {word}={word}, y=""') == [(word, {word: word, "y": ""})]
+    assert parse("Negotiate 09azAZ-._~+/==") == [("negotiate", {})]
+
+
 @pytest.mark.covers("DPOP-13", "DPO-06")
 @pytest.mark.parametrize(
     "value",
@@ -81,6 +88,8 @@ def test_challenge_when_text_is_inside_another_then_is_no_challenge(value: str) 
         'DPoP error="use_dpop_nonce" = y',
         'DPoP error="use_dpop_nonce"; x=y',
         'DPoP error="use_dpop_nonce", é=1',
+        "DPoP/x",
+        "DPoP ==",
         'DPoP error="use_dpop_nonce", x="' + "y" * 9000 + '"',
     ],
 )
@@ -92,6 +101,14 @@ def test_challenges_when_not_readable_to_the_end_then_are_none(value: str) -> No
 def test_challenges_when_one_field_is_broken_then_others_count() -> None:
     """Another field stands for itself."""
     assert parse('Basic realm="', 'DPoP error="use_dpop_nonce"') == NONCE
+
+
+@pytest.mark.covers("DOS-11")
+def test_challenge_when_longer_than_8192_then_is_cut_and_so_not_read() -> None:
+    """A field has room for 8192 characters."""
+    value = 'DPoP x="'.ljust(8191, "y")
+    assert [scheme for scheme, _ in parse(f'{value}"')] == ["dpop"]
+    assert parse(f'{value}y"') == []
 
 
 @pytest.mark.parametrize("value", ["", "   ", ",,,", 'error="use_dpop_nonce"'])

@@ -30,10 +30,28 @@ def test_parse_json_object_when_ordinary_then_returns_members() -> None:
     assert parse(json.dumps(members).encode()) == members
 
 
+def nested(levels: int) -> bytes:
+    return b'{"a":' * levels + b"1" + b"}" * levels
+
+
+def sized(size: int) -> bytes:
+    return b"{}".ljust(size)
+
+
+@pytest.mark.parametrize(
+    "body", [nested(32), sized(256 * 1024), b'{"a":' + b"1" * 20 + b"}"]
+)
+def test_parse_json_object_when_just_small_enough_then_accepts(body: bytes) -> None:
+    """32 levels, 256 KiB and 20 digits are allowed; no document needs more."""
+    assert parse(body) == json.loads(body)
+
+
 @pytest.mark.covers("DOS-05", "DOS-A04", "ID-27", "IDN-19")
 @pytest.mark.parametrize(
     "body",
     [
+        nested(33),
+        sized(256 * 1024 + 1),
         b"",
         b"[]",
         b'"text"',

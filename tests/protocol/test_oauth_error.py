@@ -18,6 +18,8 @@ def test_refusal_when_well_formed_then_gives_error_and_text() -> None:
     """Both members come out."""
     refusal = parse({"error": "invalid_grant", "error_description": "used"})
     assert refusal == ServerRefusal("invalid_grant", "used")
+    for error in ("!#[]~A9", "x" * 64):
+        assert parse({"error": error}) == ServerRefusal(error, None)
 
 
 @pytest.mark.covers("TOK-16", "PAR-13")

@@ -70,6 +70,8 @@ def test_response_when_right_then_gives_the_request_uri(status: int) -> None:
     """201 is the rule and 200 is tolerated; the life time may be missing."""
     assert parse({"request_uri": "urn:x", "expires_in": 60}, status) == "urn:x"
     assert parse({"request_uri": "urn:x"}, status) == "urn:x"
+    for request_uri in ("!", "~", "u" * 2048):
+        assert parse({"request_uri": request_uri, "expires_in": 1}) == request_uri
 
 
 @pytest.mark.covers("PAR-05", "MIX-13", "TOK-16")

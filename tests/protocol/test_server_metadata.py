@@ -157,7 +157,10 @@ def test_parse_server_metadata_when_right_then_gives_it_all() -> None:
 )
 def test_parse_server_metadata_when_optional_is_missing_then_accepts(name: str) -> None:
     """What a server may leave out, it may leave out."""
-    assert metadata_of(without(server(), name)).issuer == ISSUER
+    found = metadata_of(without(server(), name))
+    assert found.issuer == ISSUER
+    prompts = () if name == "prompt_values_supported" else ("none", "login")
+    assert found.prompt_values_supported == prompts
 
 
 def test_parse_server_metadata_when_local_server_then_development_accepts() -> None:
@@ -297,7 +300,25 @@ def test_parse_server_metadata_when_endpoint_has_query_then_keeps_it() -> None:
 
 @pytest.mark.covers("DISC-14")
 @pytest.mark.parametrize(
-    "query", ["client_id=evil", "a=1&%63lient_id=evil", "request_uri", "state="]
+    "query",
+    [
+        "client_id=evil",
+        "a=1&%63lient_id=evil",
+        "a=?&state=x",
+        "code_challenge=x",
+        "code_challenge_method=plain",
+        "dpop_jkt=x",
+        "login_hint=x",
+        "nonce=x",
+        "prompt=none",
+        "redirect_uri=https://evil.com/",
+        "request=x",
+        "request_uri",
+        "response_mode=fragment",
+        "response_type=token",
+        "scope=x",
+        "state=",
+    ],
 )
 def test_parse_server_metadata_when_query_holds_our_names_then_refuses(
     query: str,

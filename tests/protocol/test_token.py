@@ -89,6 +89,27 @@ def test_response_when_not_200_then_is_refused(status: int) -> None:
     assert caught.value.error == f"http_{status}"
 
 
+@pytest.mark.covers("TOK-02", "RFR-18")
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, "invalid_grant"),
+        (401, "invalid_grant"),
+        (402, "http_402"),
+        (403, "http_403"),
+        (500, "http_500"),
+    ],
+)
+def test_response_when_refused_then_only_400_and_401_speak_for_the_server(
+    status: int, error: str
+) -> None:
+    """A proxy that is out of order must not end a session with its error page."""
+    with pytest.raises(OAuthTokenError) as caught:
+        parse_token_response(status, b'{"error": "invalid_grant"}')
+    assert caught.value.error == error
+    assert str(caught.value) == "the token endpoint refused (invalid_grant)"
+
+
 @pytest.mark.covers("TOK-03", "LGN-16")
 @pytest.mark.parametrize("kind", ["Bearer", "", None, MISSING, ["DPoP"], "dpop "])
 def test_response_when_not_bound_to_our_key_then_is_refused(kind: Any) -> None:
@@ -101,6 +122,13 @@ def test_response_when_not_bound_to_our_key_then_is_refused(kind: Any) -> None:
 def test_response_when_type_is_in_other_case_then_is_taken() -> None:
     """The case of the type does not matter."""
     assert parse(token_type="dPOP").access_token == "access-1"
+
+
+@pytest.mark.parametrize("token", ["!", "~", "a", "x" * 32768])
+def test_response_when_tokens_are_unusual_then_are_taken(token: str) -> None:
+    """A token may be any visible ASCII, short or long."""
+    tokens = parse(access_token=token, refresh_token=token)
+    assert (tokens.access_token, tokens.refresh_token) == (token, token)
 
 
 BAD_TOKENS = [
@@ -180,7 +208,10 @@ def test_response_when_sub_is_no_account_then_is_refused(sub: Any) -> None:
         "atproto ",
         "atproto\tx",
         'atproto "x"',
-        "atproto " + "x" * 65536,
+        'atproto x"',
+        "atproto \\x",
+        "atproto é",
+        "atproto ".ljust(65537, "x"),
     ],
 )
 def test_response_when_scope_lacks_atproto_then_is_refused(scope: Any) -> None:
@@ -195,6 +226,15 @@ def test_response_when_less_is_granted_then_gives_what_is_granted() -> None:
     assert parse(scope="atproto").scope == "atproto"
 
 
+@pytest.mark.parametrize(
+    "scope",
+    ["!#[]~A9 atproto", "atproto !#[]~A9 x", "atproto ".ljust(65536, "x")],
+)
+def test_response_when_scope_is_unusual_then_is_taken(scope: str) -> None:
+    """The characters of a scope are those of RFC 6749; 64 KiB are allowed."""
+    assert parse(scope=scope).scope == scope
+
+
 @pytest.mark.covers("TOK-11", "LGN-18")
 @pytest.mark.parametrize(
     ("expires_in", "seconds"),
@@ -202,6 +242,8 @@ def test_response_when_less_is_granted_then_gives_what_is_granted() -> None:
         (3600, 3600),
         (1, 1),
         (59.9, 59),
+        (400 * 24 * 3600, 34_560_000),
+        (400 * 24 * 3600 + 1, None),
         (MISSING, None),
         (None, None),
         ("3600", None),
@@ -304,3 +346,20 @@ def test_tokens_to_revoke_when_not_tokens_then_are_left_out() -> None:
     """Nothing that is not a token is sent anywhere."""
     body = json.dumps({"access_token": "a\r\nb", "refresh_token": ["x"]}).encode()
     assert read_tokens_to_revoke(body) == []
+
+
+@pytest.mark.covers("TOK-14")
+def test_tokens_to_revoke_when_spelt_unusually_then_are_found() -> None:
+    """Blanks do not matter, and a token may hold any visible ASCII but quotes."""
+    body = b'{"access_token":"!#[]~","refresh_token" :\n "r", "refresh_token": ""}'
+    assert read_tokens_to_revoke(body) == [
+        ("refresh_token", "r"),
+        ("access_token", "!#[]~"),
+    ]
+
+
+@pytest.mark.covers("TOK-14", "DOS-A04")
+def test_tokens_to_revoke_when_many_then_four_are_enough() -> None:
+    """An answer cannot make us send a thousand requests."""
+    body = b'{"access_token": "a", "refresh_token": "r"}' * 1000
+    assert read_tokens_to_revoke(body) == [("refresh_token", "r")] * 4

@@ -38,6 +38,13 @@ def check(text: str, policy: UrlPolicy = STRICT) -> Url:
         "https://a-b.c1.co/did:plc:abc@x!$&'()*+,;=",
         "https://xn--bcher-kva.com/",
         "https://example.com/..a/b..",
+        "https://example.com/.../x",
+        "https://example.com/AZ_/%2f%aF",
+        "https://example.xn--p1ai/",
+        "https://example.c0m/",
+        f"https://{'a' * 63}.com/",
+        f"https://{'.'.join(['a' * 49] * 5)}.com/",
+        f"https://example.com/{'a' * (8192 - 20)}",
     ],
 )
 def test_check_url_when_plain_then_gives_back_the_same_text(text: str) -> None:
@@ -101,7 +108,7 @@ def test_check_url_when_accepted_then_gives_its_parts() -> None:
         "https://example.com/%2e%2E/x",
         "https://example.com/.%2e/x",
         "https://example.com/{x}",
-        "https://example.com/" + "a" * 9000,
+        "https://example.com/" + "a" * (8192 - 19),
     ],
 )
 def test_check_url_when_readers_could_differ_then_refuses(text: str) -> None:
@@ -155,6 +162,11 @@ HOSTS_OF_NOBODY = [
     "x.svc.cluster.local",
     "router.home.arpa",
     "nas.lan",
+    "x.corp",
+    "x.home",
+    "x.intranet",
+    "x.localdomain",
+    "x.private",
     "example.com.",
     ".example.com",
     "a..com",
@@ -165,9 +177,13 @@ HOSTS_OF_NOBODY = [
     "exa%6dple.com",
     "a" * 64 + ".com",
     ".".join(["a" * 60] * 5) + ".com",
+    ".".join(["a" * 49] * 5) + ".info",
     "xn--a.com",
     "xn--99999999.com",
     "xn--abc-.com",
+    "xn--rhlw.com",
+    "xn--1b7o.com",
+    "xn---qia9cn.com",
     "a.1com",
     "pds.test",
     "x.example",
@@ -187,7 +203,9 @@ def test_check_url_when_host_is_no_public_name_then_refuses(host: str) -> None:
 
 
 @pytest.mark.covers("NET-08", "SRF-07")
-@pytest.mark.parametrize("port", [1, 22, 25, 80, 443, 6379, 8443, 65535, 65536, 99999])
+@pytest.mark.parametrize(
+    "port", [1, 22, 80, 442, 443, 444, 6379, 8443, 65535, 65536, 99999]
+)
 def test_check_url_when_port_is_not_allowed_then_refuses(port: int) -> None:
     """Only the default port is used, and it is not written out."""
     with pytest.raises(Blocked):
@@ -246,6 +264,17 @@ def test_check_url_when_private_host_then_name_rules_are_lifted_but_not_https() 
     for text in ("http://pds/", "https://other/", "https://internal/"):
         with pytest.raises(Blocked):
             check(text, policy)
+    for host in ("a..internal", "-a.internal", "xn--a.internal"):
+        with pytest.raises(Blocked, match="not a host name"):
+            check(f"https://{host}/", policy)
+
+
+@pytest.mark.parametrize("host", ["a", "[::]", "[fe80::a1]", "[::ffff:10.0.0.1]"])
+def test_check_url_when_http_host_then_any_port_is_open(host: str) -> None:
+    """A host for plain http needs no second word for its port."""
+    policy = UrlPolicy(http_hosts=(host,))
+    for text in (f"http://{host}:3000/", f"https://{host}:3000/", f"http://{host}/"):
+        assert str(check(text, policy)) == text
 
 
 def test_check_url_when_refused_then_says_what_it_was() -> None:

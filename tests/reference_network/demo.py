@@ -1,7 +1,8 @@
-"""A login to try by hand: `python -m tests.reference_network.demo [reference|live]`.
+"""A login to try by hand: `python -m tests.reference_network.demo [NETWORK]`.
 
-`reference` runs the example application against the reference network on this
-machine, `live` against the public one. Ctrl-C stops everything.
+It runs the example application against the in-process network (`local`), against the
+reference network on this machine (`reference`), or against the public one (`live`).
+Ctrl-C stops everything.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
+from atproto_oauth_asgi import ConfigurationError
+from atproto_oauth_asgi.testing import AtprotoNetwork
 from tests.reference_network.process import (
-    Account,
     NetworkNotInstalledError,
     NetworkStartError,
     ReferenceNetwork,
@@ -40,6 +42,9 @@ class DemoError(Exception):
     """The demo cannot go on; the message says why."""
 
 
+_PROBLEMS = (DemoError, ConfigurationError, NetworkNotInstalledError, NetworkStartError)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo until it is stopped; return its exit code."""
     options = _parse(arguments)
@@ -47,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, _leave)
     try:
         _run(options.network, app=options.app)
-    except (DemoError, NetworkNotInstalledError, NetworkStartError) as error:
+    except _PROBLEMS as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     return 0
@@ -61,9 +66,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "network",
         nargs="?",
-        choices=("reference", "live"),
-        default="reference",
-        help="the official PDS on this machine (default), or the public network",
+        choices=("local", "reference", "live"),
+        default="local",
+        help="this process (default), the official PDS on this machine, or the public"
+        " network",
     )
     parser.add_argument(
         "--app", default=_EXAMPLE, help="the application (default: %(default)s)"
@@ -84,12 +90,11 @@ def _run(network_name: str, *, app: str) -> None:
     with ExitStack() as stack:
         settings: dict[str, str] = {}
         lines = _live_lines()
-        if network_name == "reference":
-            print("Starting the official PDS and PLC directory ...", flush=True)
-            network = stack.enter_context(ReferenceNetwork())
+        if network_name != "live":
+            network = stack.enter_context(_make_network(network_name))
             urls = (network.plc_url, network.pds_url)
             settings = dict(zip(_SETTINGS, urls, strict=True))
-            lines = _reference_lines(network.pds_url, network.accounts.values())
+            lines = _lines(network)
         port = _free_port()
         process = stack.enter_context(_running(app, port=port, settings=settings))
         _wait_until_open(process, port=port)
@@ -98,12 +103,21 @@ def _run(network_name: str, *, app: str) -> None:
         raise DemoError(f"the application ended by itself, code {process.wait()}")
 
 
-def _reference_lines(pds_url: str, accounts: Iterable[Account]) -> list[str]:
+def _make_network(
+    name: str,
+) -> AbstractContextManager[AtprotoNetwork | ReferenceNetwork]:
+    if name == "local":
+        return AtprotoNetwork(localhost_port=0)
+    print("Starting the official PDS and PLC directory ...", flush=True)
+    return ReferenceNetwork()
+
+
+def _lines(network: AtprotoNetwork | ReferenceNetwork) -> list[str]:
     return [
-        f"  Network      this machine only, PDS at {pds_url}",
+        f"  Network      this machine only, PDS at {network.pds_url}",
         *(
             f"  Account      {each.handle}, password {each.password}"
-            for each in accounts
+            for each in network.accounts.values()
         ),
     ]
 

@@ -1,17 +1,34 @@
-// The reference network: the official PLC directory and PDS in one process, on loopback,
-// by plain http. The PDS is its own OAuth authorization server.
+// The reference network: the official PLC directory and PDS in one process, on loopback.
+// The PDS is its own OAuth authorization server, by plain http on http://localhost:PORT.
+//
+//   --tls FILE       instead, by https: https://pds.test, https://plc.test, and
+//                    https://HANDLE; FILE holds key and certificate. front.mjs serves them
+//   --as-host HOST   with --tls: the authorization server is https://HOST instead
 //
 //   stdout   one line of JSON once everything listens, then nothing
 //   stdin    its end means that the parent is gone: the network stops by itself
 //   SIGTERM  clean stop, exit code 0
 //
 // tests/reference_network/process.py starts it, and names every control call.
+import { AsyncLocalStorage } from 'node:async_hooks'
 import crypto from 'node:crypto'
 import fs from 'node:fs'
 import http from 'node:http'
+import { syncBuiltinESMExports } from 'node:module'
 import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
+import timers from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+
+import { startFront, startNameServer } from './front.mjs'
+
+const PDS_HOST = 'pds.test'
+const PLC_HOST = 'plc.test'
+const { values: options } = parseArgs({
+  options: { tls: { type: 'string' }, 'as-host': { type: 'string' } },
+})
+const asHost = options['as-host']
 
 // --- stopping: installed first, so that a parent that dies early leaves nothing behind ------
 const cleanups = [] // run last to first
@@ -33,6 +50,24 @@ const listen = net.Server.prototype.listen
 net.Server.prototype.listen = function (...args) {
   if (typeof args[0] === 'number' && typeof args[1] !== 'string') args.splice(1, 0, '127.0.0.1')
   return listen.apply(this, args)
+}
+
+// --- no waiting: sign-ins take 400 ms, so that their time tells nothing; here it need not ----
+const signingIn = new AsyncLocalStorage()
+const atOnce = (sleep, index) =>
+  new Proxy(sleep, {
+    apply(target, self, args) {
+      return Reflect.apply(target, self, signingIn.getStore() ? args.with(index, 0) : args)
+    },
+  })
+globalThis.setTimeout = atOnce(setTimeout, 1)
+timers.setTimeout = atOnce(timers.setTimeout, 0)
+syncBuiltinESMExports()
+
+function skipWaiting(manager) {
+  const { authenticateAccount } = manager
+  manager.authenticateAccount = (...args) =>
+    signingIn.run(true, () => authenticateAccount.apply(manager, args))
 }
 
 async function freePort() {
@@ -59,9 +94,12 @@ const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'reference-network-'))
 // At the very end: a PDS that is stopped while it starts still writes files.
 process.on('exit', () => fs.rmSync(directory, { recursive: true, force: true }))
 const rotationKey = await Secp256k1Keypair.create({ exportable: true })
+const pdsPort = await freePort()
 const pds = await PDS.fromEnv({
   devMode: true,
-  port: await freePort(), // and no hostname: the issuer is http://localhost:PORT
+  port: pdsPort,
+  // Without a host name the issuer is http://localhost:PORT.
+  ...(options.tls && { hostname: asHost ?? PDS_HOST, serviceDid: `did:web:${PDS_HOST}` }),
   dataDirectory: directory,
   blobstoreDiskLocation: path.join(directory, 'blobs'),
   recoveryDidKey: (await Secp256k1Keypair.create()).did(),
@@ -76,11 +114,64 @@ const pds = await PDS.fromEnv({
 })
 await pds.start()
 cleanups.push(() => pds.destroy())
+skipWaiting(pds.ctx.oauthProvider.accountManager)
+if (asHost) {
+  // One program on two origins: the provider stays at asHost, the resource server moves.
+  pds.ctx.cfg.service.publicUrl = `https://${PDS_HOST}`
+  pds.ctx.authVerifier._publicUrl = pds.ctx.cfg.service.publicUrl
+}
+
+// --- names and TLS ---------------------------------------------------------------------------
+const routes = new Map() // the tests' applications: host to port
+const AS_PATH = /^\/(oauth|account|@atproto)(\/|$)|^\/\.well-known\/oauth-authorization-server$/
+
+function targetOf(host) {
+  if (host === PLC_HOST) return plcPort
+  return routes.get(host) ?? (host === asHost || host.endsWith('.test') ? pdsPort : undefined)
+}
+
+// On two origins each host has its half only, and its own metadata.
+function answerFor(host, path) {
+  if (!asHost || (host !== PDS_HOST && host !== asHost)) return undefined
+  if (AS_PATH.test(path) !== (host === asHost)) return { status: 404, body: {} }
+  const { publicUrl: resource } = pds.ctx.cfg.service
+  const { metadata } = pds.ctx.oauthProvider
+  if (path === '/.well-known/oauth-protected-resource') {
+    return { status: 200, body: { resource, authorization_servers: [metadata.issuer] } }
+  }
+  if (path === '/.well-known/oauth-authorization-server') {
+    return { status: 200, body: { ...metadata, protected_resources: undefined } }
+  }
+}
+
+const nameServer = options.tls && (await startNameServer())
+const front =
+  options.tls && (await startFront(fs.readFileSync(options.tls), { targetOf, answerFor }))
+cleanups.push(() => {
+  nameServer?.close()
+  front?.close()
+  front?.closeAllConnections()
+})
 
 // --- control: what no public endpoint of the PDS can do --------------------------------------
 const db = pds.ctx.accountManager.db.db
-const { dpopManager, tokenManager } = pds.ctx.oauthProvider
+const { clientManager, dpopManager, tokenManager } = pds.ctx.oauthProvider
 const defaultTokenLifetimeMs = tokenManager.tokenMaxAge
+
+// The PDS keeps what it fetched of a client for 10 minutes, and does not say of whom.
+const clientCaches = [clientManager.metadataGetter, clientManager.jwks].map((cache) => {
+  const { setStored } = cache
+  const keys = new Set()
+  cache.setStored = (key, value) => (keys.add(key), setStored.call(cache, key, value))
+  return { cache, keys }
+})
+
+async function forgetClients() {
+  for (const { cache, keys } of clientCaches) {
+    for (const key of keys) await cache.delStored(key)
+    keys.clear()
+  }
+}
 
 async function deleteFrom(table, did) {
   const all = db.deleteFrom(table)
@@ -102,6 +193,12 @@ const control = {
   'GET /sessions': ({ did }) => sessions(did),
   'POST /revoke': ({ did }) => deleteFrom('token', did),
   'POST /forget-consent': () => deleteFrom('authorized_client'),
+  'POST /forget-clients': () => forgetClients(),
+  // What the front serves for a host from now on; without `port`, nothing.
+  'POST /route': ({ host, port }) => {
+    if (port) routes.set(host, port)
+    else routes.delete(host)
+  },
   // Holds for access tokens issued from now on; without `ms`, the PDS's own value again.
   'POST /token-lifetime': ({ ms }) => {
     tokenManager.tokenMaxAge = ms ?? defaultTokenLifetimeMs
@@ -125,7 +222,7 @@ const controlServer = http.createServer(async (request, response) => {
   try {
     let body = ''
     for await (const chunk of request) body += chunk
-    answer(200, await handler(body ? JSON.parse(body) : Object.fromEntries(url.searchParams)))
+    answer(200, (await handler(body ? JSON.parse(body) : Object.fromEntries(url.searchParams))) ?? {})
   } catch (error) {
     answer(500, { error: String(error) })
   }
@@ -140,7 +237,9 @@ const status = () => ({
   pid: process.pid,
   pds: pds.ctx.cfg.service.publicUrl,
   issuer: pds.ctx.cfg.oauth.issuer,
-  plc: plcUrl,
+  plc: options.tls ? `https://${PLC_HOST}` : plcUrl,
+  frontPort: front?.address().port,
+  nameServerPort: nameServer?.address().port,
   control: `http://127.0.0.1:${controlServer.address().port}`,
   tokenLifetimeMs: tokenManager.tokenMaxAge,
 })

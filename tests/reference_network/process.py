@@ -17,6 +17,9 @@ from typing import IO, Any, Self
 
 import httpx
 
+from atproto_oauth_asgi import Network
+from tests.reference_network.tls import TlsSide
+
 _HERE = Path(__file__).parent
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 15.0
@@ -81,6 +84,10 @@ def check_node_modules() -> None:
 class ReferenceNetwork:
     """A running PLC directory and PDS, with the accounts of `FIRST_ACCOUNTS`.
 
+    It speaks plain http on ports of `localhost`; with `tls`, https under host names
+    (`https://pds.test`), for which `network` and `open_http` know the way. With
+    `as_host` besides, such as `as.test`, the authorization server has that origin.
+
     Every call blocks. That is harmless inside an event loop as long as no answer
     depends on a server that runs in the same loop, and none here does.
     """
@@ -88,14 +95,16 @@ class ReferenceNetwork:
     accounts: dict[str, Account]
     """The accounts made so far, by handle."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: bool = False, as_host: str | None = None) -> None:
         """Prepare a network; `start()` runs it."""
         self.accounts = {}
+        self._wants_tls = tls
+        self._as_host = as_host
+        self._tls: TlsSide | None = None
         self._process: subprocess.Popen[str] | None = None
         self._stderr: IO[str] | None = None
         self._ready: dict[str, Any] = {}
         self._open = ExitStack()
-        self._http = httpx.Client(trust_env=False, timeout=30)
 
     def __enter__(self) -> Self:
         """Start."""
@@ -120,21 +129,28 @@ class ReferenceNetwork:
         """
         node = find_node()
         check_node_modules()
+        if self._wants_tls:
+            folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
+            self._tls = TlsSide(folder, as_host=self._as_host)
+        arguments = self._tls.arguments if self._tls else []
+        environment = {k: os.environ[k] for k in _ENVIRONMENT if k in os.environ}
+        environment |= self._tls.environment if self._tls else {}
         self._stderr = self._open.enter_context(
             tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - stop() closes
         )
         self._process = self._open.enter_context(
             subprocess.Popen(
-                [str(node), str(_HERE / "network.mjs")],
+                [str(node), str(_HERE / "network.mjs"), *arguments],
                 stdin=subprocess.PIPE,  # held open: its end stops the network
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
-                env={k: os.environ[k] for k in _ENVIRONMENT if k in os.environ},
+                env=environment,
                 text=True,
             )
         )
         try:
             self._ready = self._read_ready_line(self._process)
+            self._http = self._open.enter_context(self.open_http())
             for handle, password in FIRST_ACCOUNTS.items():
                 self.create_account(handle, password)
         except BaseException:
@@ -143,7 +159,6 @@ class ReferenceNetwork:
 
     def stop(self) -> int | None:
         """Stop the network; return its exit code, or None if it was not running."""
-        self._http.close()
         process, self._process = self._process, None
         if process is None:
             return None
@@ -196,6 +211,27 @@ class ReferenceNetwork:
         """Issuer of the authorization server."""
         return str(self._ready["issuer"])
 
+    @property
+    def front_port(self) -> int:
+        """The port of this machine behind all host names, with `tls`."""
+        return int(self._ready["frontPort"])
+
+    @property
+    def network(self) -> Network:
+        """The options by which a client reaches all of it."""
+        if self._tls is not None:
+            return self._tls.network(self._ready)
+        return Network.development(
+            plc_url=self.plc_url, handle_resolver_url=self.pds_url
+        )
+
+    def open_http(self, **options: Any) -> httpx.Client:
+        """Return an HTTP client that reaches all of it, as a browser would."""
+        if self._tls is not None:
+            options["mounts"] = {"https://": self._tls.transport(self._ready)}
+            options["verify"] = self._tls.client_context
+        return httpx.Client(trust_env=False, timeout=30, **options)
+
     def status(self) -> dict[str, Any]:
         """Return process id, origins and the token lifetime now in force."""
         status: dict[str, Any] = self._control("GET", "/status")
@@ -232,8 +268,19 @@ class ReferenceNetwork:
         """Forget which clients the accounts have authorized."""
         self._control("POST", "/forget-consent")
 
+    def forget_clients(self) -> None:
+        """Forget the metadata and keys of clients, which are kept for 10 minutes."""
+        self._control("POST", "/forget-clients")
+
+    def route(self, host: str, *, port: int | None) -> None:
+        """Let `https://host` lead to a plain http port of this machine; None: nowhere.
+
+        The host must be one of `CERTIFIED_HOSTS`.
+        """
+        self._control("POST", "/route", json={"host": host, "port": port})
+
     def create_account(self, handle: str, password: str) -> Account:
-        """Create an account whose handle ends in `.test`."""
+        """Create an account at a name in `.test`; by TLS, in `CERTIFIED_HOSTS`."""
         body = {
             "handle": handle,
             "password": password,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -31,9 +33,9 @@ class Browser:
     cookie jars do not.
     """
 
-    def __init__(self) -> None:
-        """Open a browser without cookies."""
-        self._http = httpx.Client(trust_env=False, timeout=30)
+    def __init__(self, http: httpx.Client | None = None) -> None:
+        """Open a browser without cookies; `http` knows the way to servers by TLS."""
+        self._http = http or httpx.Client(trust_env=False, timeout=30)
         self._cookies: dict[str, dict[str, str]] = {}
 
     def __enter__(self) -> Self:
@@ -55,6 +57,10 @@ class Browser:
         if referer:
             headers["referer"] = referer
         return self._send("GET", url, headers=headers)
+
+    def navigate(self, url: str, *, headers: Mapping[str, str]) -> httpx.Response:
+        """Return the answer to a request with these header fields and the cookies."""
+        return self._send("GET", url, headers=dict(headers))
 
     def call_api(
         self, page_url: str, name: str, *, body: dict[str, Any], bearer: str = ""
@@ -104,59 +110,89 @@ class Browser:
         return response
 
 
-def approve(auth_url: str, account: Account, *, scope: str | None = None) -> str:
+def approve(
+    auth_url: str,
+    account: Account,
+    *,
+    scope: str | None = None,
+    browser: Browser | None = None,
+    remember: bool = False,
+) -> str:
     """Sign in as `account` and authorize; return the redirect URL to the client.
 
     Args:
         auth_url: Where the client sends the browser.
         account: Who signs in, whatever `login_hint` the client gave.
         scope: Grant only this part of the scopes asked for; all if None.
+        browser: One that stays open; a new one if None.
+        remember: Whether that browser stays signed in at the server.
 
     Raises:
         SignInError: The server refused a step.
     """
-    with Browser() as browser:
-        if redirect_url := _open_authorize_page(browser, auth_url):
+    with _using(browser) as ours:
+        if redirect_url := open_page(auth_url, browser=ours):
             return redirect_url
-        signed_in = browser.call_api(
+        signed_in = ours.call_api(
             auth_url,
             "sign-in",
             body={
                 "locale": "en",
                 "username": account.handle,
                 "password": account.password,
-                "remember": False,
+                "remember": remember,
             },
         )
         consent = {"did": signed_in["account"]["did"]}
         if scope is not None:
             consent["scope"] = scope
-        bearer = signed_in["ephemeralToken"]
-        answer = browser.call_api(auth_url, "consent", body=consent, bearer=bearer)
-        return _leave_page(browser, auth_url, answer["url"])
+        bearer = signed_in.get("ephemeralToken", "")  # remembered: by cookie
+        answer = ours.call_api(auth_url, "consent", body=consent, bearer=bearer)
+        return _leave_page(ours, auth_url, answer["url"])
 
 
-def deny(auth_url: str) -> str:
+def go_on(auth_url: str, account: Account, *, browser: Browser) -> str:
+    """Authorize where somebody stayed signed in; return the redirect URL.
+
+    Raises:
+        SignInError: The server refused a step, for want of a password.
+    """
+    if redirect_url := open_page(auth_url, browser=browser):
+        return redirect_url
+    answer = browser.call_api(auth_url, "consent", body={"did": account.did})
+    return _leave_page(browser, auth_url, answer["url"])
+
+
+def deny(auth_url: str, *, browser: Browser | None = None) -> str:
     """Refuse without signing in; return the redirect URL to the client.
 
     Raises:
         SignInError: The server refused a step.
     """
-    with Browser() as browser:
-        if redirect_url := _open_authorize_page(browser, auth_url):
+    with _using(browser) as ours:
+        if redirect_url := open_page(auth_url, browser=ours):
             return redirect_url
-        answer = browser.call_api(auth_url, "reject", body={})
-        return _leave_page(browser, auth_url, answer["url"])
+        answer = ours.call_api(auth_url, "reject", body={})
+        return _leave_page(ours, auth_url, answer["url"])
 
 
-def _open_authorize_page(browser: Browser, auth_url: str) -> str | None:
-    """Open the page; return a redirect URL if the server shows no page at all."""
+def open_page(auth_url: str, *, browser: Browser) -> str | None:
+    """Open the authorization page; return where it redirects to if it shows nothing.
+
+    Raises:
+        SignInError: The server showed an error page.
+    """
     response = browser.open_page(auth_url)
     if response.status_code in _REDIRECTS:
         return response.headers["location"]
     if response.status_code != httpx.codes.OK:
         raise _page_error(response)
     return None
+
+
+def _using(browser: Browser | None) -> AbstractContextManager[Browser]:
+    """Leave a browser of the caller's open, close one of our own."""
+    return Browser() if browser is None else nullcontext(browser)
 
 
 def _leave_page(browser: Browser, auth_url: str, url: str) -> str:

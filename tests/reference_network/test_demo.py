@@ -11,7 +11,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import expect
 
+from tests.browser.fixtures import BrowserPage, Screenshots
 from tests.reference_network.process import (
     NetworkNotInstalledError,
     check_node_modules,
@@ -55,6 +57,15 @@ class Demo:
         assert found, self.output
         return found.group(1)
 
+    @property
+    def pds_url(self) -> str:
+        return self.printed(r"PDS at (\S+)")
+
+    @property
+    def accounts(self) -> list[tuple[str, str]]:
+        """Handles and passwords, as printed."""
+        return re.findall(r"Account +(\S+), password (\S+)", self.output)
+
     def stop(self, number: signal.Signals) -> tuple[int, str]:
         """Return exit code and all that was printed as an error."""
         self.process.send_signal(number)
@@ -69,10 +80,10 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     monkeypatch.setenv("ATPROTO_PLC_URL", "http://left-over.test")
     started: list[subprocess.Popen[str]] = []
 
-    def start(network: str, *, app: str = "stub_app:app") -> Demo:
+    def start(*network: str, app: str = "stub_app:app") -> Demo:
         module = "tests.reference_network.demo"
         process = subprocess.Popen(
-            [sys.executable, "-m", module, network, "--app", app],
+            [sys.executable, "-m", module, *network, "--app", app],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -95,31 +106,153 @@ def is_open(url: str) -> bool:
     return True
 
 
-@pytest.mark.network
+def settings_of(demo: Demo) -> dict[str, str]:
+    """What the application was started with; both lead to servers that are there."""
+    settings: dict[str, str] = httpx.get(demo.address).json()
+    assert settings["ATPROTO_HANDLE_RESOLVER_URL"] == demo.pds_url
+    assert all(map(is_open, settings.values()))
+    return settings
+
+
+def assert_leaves(demo: Demo, number: signal.Signals) -> None:
+    """A signal ends the application and the network, without complaint."""
+    urls = [demo.address, *settings_of(demo).values()]
+    assert demo.stop(number) == (0, "")
+    assert [url for url in urls if is_open(url)] == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_reference_demo_when_stopped_then_leaves_quietly(
+def test_local_demo_when_stopped_then_leaves_quietly(
     start: Start, number: signal.Signals
 ) -> None:
-    """It serves against the local network; a signal ends both, without complaint."""
+    """It serves against the in-process network; a signal ends both."""
+    demo = start("local")
+    query = {"handle": demo.accounts[0][0]}
+    url = f"{demo.pds_url}/xrpc/com.atproto.identity.resolveHandle"
+    assert httpx.get(url, params=query).json()["did"].startswith("did:plc:")
+    assert_leaves(demo, number)
+
+
+def test_demo_when_no_network_is_named_then_is_the_local_one(start: Start) -> None:
+    """The demo without an argument is the one that is there at once."""
+    demo = start()
+    assert "official" not in demo.output
+    assert len(demo.accounts) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needs"),
+    [((), False), (("NETWORK=live",), False), (("NETWORK=reference",), True)],
+)
+def test_make_demo_when_packages_are_stale_then_fetches_what_is_needed(
+    arguments: tuple[str, ...], *, needs: bool
+) -> None:
+    """Whoever has just cloned waits for npm only if the official PDS is wanted."""
+    stale = "tests/reference_network/package.json"
+    done = subprocess.run(
+        ["make", "--dry-run", f"--what-if={stale}", "demo", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert "tests.reference_network.demo" in done.stdout
+    assert ("npm" in done.stdout) is needs
+
+
+@pytest.mark.browser
+def test_local_demo_when_opened_in_a_browser_then_whole_login_works(
+    start: Start, browser_page: BrowserPage, screenshots: Screenshots
+) -> None:
+    """What is printed is all that a stranger needs: log in, post, log out."""
+    demo = start("local", app="examples.fastapi_app:app")
+    page = browser_page.page
+    handle, password = demo.accounts[0]
+    page.goto(demo.address)
+    page.get_by_role("link", name="Log in").click()
+    page.get_by_label("Your handle").fill(handle)
+    screenshots.take("login")
+    page.get_by_role("button", name="Continue").click()
+    expect(page).to_have_url(re.compile(f"^{demo.pds_url}/oauth/authorize"))
+    expect(page.get_by_label("Handle")).to_have_value(handle)
+    screenshots.take("consent")
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Authorize").click()
+    expect(page.get_by_text(f"You are {handle}")).to_be_visible()
+    page.locator('input[name="text"]').fill("first")
+    page.get_by_role("button", name="Post").click()
+    expect(page.get_by_role("listitem")).to_have_text("first")
+    screenshots.take("logged-in")
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("link", name="Log in")).to_be_visible()
+    assert page.context.cookies(demo.address) == []
+    assert browser_page.errors_from(demo.pds_url) == []
+
+
+@pytest.mark.browser
+def test_local_demo_when_password_is_wrong_or_denied_then_pages_tell(
+    start: Start, browser_page: BrowserPage, screenshots: Screenshots
+) -> None:
+    """A mistake can be corrected on the page, and a no leads back to the app."""
+    demo = start("local", app="examples.fastapi_app:app")
+    page = browser_page.page
+    page.goto(f"{demo.address}/oauth/login")
+    page.get_by_label("Your handle").fill("bob.test")
+    page.get_by_role("button", name="Continue").click()
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Authorize").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    screenshots.take("wrong-password")
+    page.get_by_role("button", name="Deny").click()
+    expect(page.get_by_text("You declined")).to_be_visible()
+    assert page.url.startswith(f"{demo.address}/oauth/callback")
+
+
+@pytest.mark.browser
+def test_local_demo_when_somebody_stays_signed_in_then_others_still_can(
+    start: Start, browser_page: BrowserPage, screenshots: Screenshots
+) -> None:
+    """The page offers who is signed in, and takes whom the application names."""
+    demo = start("local", app="examples.fastapi_app:app")
+    page = browser_page.page
+
+    def enter(handle: str) -> None:
+        page.goto(f"{demo.address}/oauth/login")
+        page.get_by_label("Your handle").fill(handle)
+        page.get_by_role("button", name="Continue").click()
+
+    def authorize(password: str) -> None:
+        page.get_by_label("Password").fill(password)
+        page.get_by_role("button", name="Authorize").click()
+
+    (alice, alices_password), (bob, bobs_password) = demo.accounts
+    enter(alice)
+    page.get_by_label("Stay signed in").check()
+    authorize(alices_password)
+    expect(page.get_by_text(f"You are {alice}")).to_be_visible()
+    enter(bob)
+    expect(page.get_by_role("combobox")).to_contain_text(alice)
+    screenshots.take("somebody-else")
+    authorize(bobs_password)
+    expect(page.get_by_text(f"You are {bob}")).to_be_visible()
+
+
+@pytest.mark.network
+def test_reference_demo_when_stopped_then_leaves_quietly(start: Start) -> None:
+    """It serves against the official PDS; a signal ends both."""
     try:
         find_node()
         check_node_modules()
     except NetworkNotInstalledError as error:
         pytest.skip(str(error))
     demo = start("reference")
-    settings = httpx.get(demo.address).json()
-    pds_url = demo.printed(r"PDS at (\S+)")
-    assert settings["ATPROTO_HANDLE_RESOLVER_URL"] == pds_url
-    assert is_open(settings["ATPROTO_PLC_URL"])
-    handle, password = demo.printed("Account +(.+)").split(", password ")
+    handle, password = demo.accounts[0]
     sign_in = httpx.post(
-        f"{pds_url}/xrpc/com.atproto.server.createSession",
+        f"{demo.pds_url}/xrpc/com.atproto.server.createSession",
         json={"identifier": handle, "password": password},
     )
     assert sign_in.is_success
-    assert demo.stop(number) == (0, "")
-    left = [url for url in (demo.address, *settings.values()) if is_open(url)]
-    assert left == []
+    assert_leaves(demo, signal.SIGTERM)
 
 
 def test_live_demo_when_started_then_uses_no_local_network(start: Start) -> None:

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
-from atproto_oauth_asgi.config import ClientKey
-from atproto_oauth_asgi.crypto.keys import generate_private_key
+from atproto_oauth_asgi.client_keys import ClientKey
+from atproto_oauth_asgi.crypto.keys import generate_private_key, thumbprint
 from atproto_oauth_asgi.exceptions import (
     AccountMoved,
     ClientKeyRetired,
@@ -26,6 +25,7 @@ from tests.network.atproto import (
     BOB,
     HANDLE,
     ISSUER,
+    METADATA,
     OTHER_ISSUER,
     PDS,
     PDS2,
@@ -34,29 +34,27 @@ from tests.network.atproto import (
     REVOKE,
     SCOPE,
     TOKEN,
-    FakeAtproto,
-    Seen,
-    answer,
-    install,
+    Servers,
+    assert_given_back,
+)
+from tests.network.in_memory import (
     open_services,
+)
+from tests.network.programs import (
+    after,
+    answer,
 )
 
 pytestmark = pytest.mark.anyio
-CODE = "code-1"
 
 
 @pytest.fixture
-def internet(monkeypatch: pytest.MonkeyPatch) -> FakeAtproto:
-    return install(monkeypatch)
-
-
-@pytest.fixture
-def services(internet: FakeAtproto) -> NetworkServices:
+def services(internet: Servers) -> NetworkServices:
     return open_services(internet)
 
 
-def pending(internet: FakeAtproto, kid: str | None = None) -> OAuthState:
-    """A login that has been approved: the server knows the code."""
+def pending(internet: Servers, kid: str | None = None) -> tuple[OAuthState, str]:
+    """A login that has been approved, and the code that the server knows."""
     verifier, challenge = PKCEManager.generate_pair()
     made = OAuthState(
         state="s" * 43,
@@ -71,41 +69,46 @@ def pending(internet: FakeAtproto, kid: str | None = None) -> OAuthState:
         extra=json.dumps({"binding": "", "kid": kid, "app_state": None}),
     )
     form = {"code_challenge": challenge, "redirect_uri": REDIRECT_URI}
-    internet.expect_code(CODE, form, key=made.dpop_private_key)
-    return made
+    key = thumbprint(made.dpop_private_key)
+    return made, internet.expect_code(form, dpop_thumbprint=key)
 
 
 async def redeem(
-    internet: FakeAtproto, services: NetworkServices, made: OAuthState | None = None
+    internet: Servers,
+    services: NetworkServices,
+    login: tuple[OAuthState, str] | None = None,
 ) -> OAuthSession:
-    exchange = CodeExchange(services.accounts, services.server, clock=internet.clock)
-    return await exchange.redeem(made or pending(internet), code=CODE)
+    exchange = CodeExchange(
+        services.accounts, services.server, required_scopes=(), clock=internet.clock
+    )
+    made, code = login or pending(internet)
+    return await exchange.redeem(made, code=code)
 
 
 @pytest.mark.covers("TOK-01", "TOK-17", "PAR-14")
 async def test_redeem_when_right_then_gives_the_session(
-    internet: FakeAtproto, services: NetworkServices
+    internet: Servers, services: NetworkServices
 ) -> None:
     """The session says who, where, what and until when."""
-    made = pending(internet)
-    session = await redeem(internet, services, made)
+    made, code = pending(internet)
+    session = await redeem(internet, services, (made, code))
     assert (session.did, session.handle, session.pds_url) == (ALICE, HANDLE, PDS)
     assert (session.authserver_iss, session.scope) == (ISSUER, SCOPE)
-    assert session.access_token in internet.issued
-    assert session.refresh_token in internet.issued
+    assert [session.access_token, session.refresh_token] == internet.issued
     assert session.dpop_private_key is made.dpop_private_key
     now = datetime.fromtimestamp(internet.clock(), UTC)
     assert (session.created_at, session.verified_at) == (now, now)
     assert len(session.session_id) == 43
-    [seen] = internet.sent(TOKEN)
+    [seen] = internet.taken(TOKEN)
+    assert seen.form["code"] == code
     assert seen.form["code_verifier"] == made.pkce_verifier
     assert seen.form["redirect_uri"] == REDIRECT_URI
-    assert internet.revoked() == []
+    assert internet.sent(REVOKE) == []
 
 
 @pytest.mark.covers("SESS-03")
 async def test_redeem_when_repeated_then_session_ids_differ(
-    internet: FakeAtproto, services: NetworkServices
+    internet: Servers, services: NetworkServices
 ) -> None:
     """Every login is a session of its own."""
     first = await redeem(internet, services)
@@ -115,54 +118,54 @@ async def test_redeem_when_repeated_then_session_ids_differ(
 
 @pytest.mark.covers("TOK-11")
 async def test_expiry_when_server_is_slow_then_counts_from_before(
-    internet: FakeAtproto, services: NetworkServices
+    internet: Servers, services: NetworkServices
 ) -> None:
     """The token is never thought to live longer than it does."""
     began_at = internet.clock()
 
-    async def be_slow(_: Seen) -> None:
+    async def be_slow() -> None:
         internet.clock.now += 8
 
-    made = pending(internet)
-    internet.scripts["/.well-known/oauth-authorization-server"] = be_slow
-    session = await redeem(internet, services, made)
+    login = pending(internet)
+    internet.on(ISSUER + METADATA, after(be_slow))
+    session = await redeem(internet, services, login)
     assert session.expires_at is not None
     assert session.expires_at.timestamp() == began_at + 3600
 
 
 @pytest.mark.covers("TOK-11")
 async def test_expiry_when_server_does_not_say_then_is_unknown(
-    internet: FakeAtproto, services: NetworkServices
+    internet: Servers, services: NetworkServices
 ) -> None:
     """An unknown end is no end in the past."""
-    internet.token_changes = {"expires_in": None}
+    internet.alter(ISSUER + TOKEN, {}, without=("expires_in",))
     assert (await redeem(internet, services)).expires_at is None
 
 
 @pytest.mark.covers("TOK-06", "TOK-14", "MIX-07", "MIX-08")
 @pytest.mark.parametrize("sub", [BOB, "did:web:bob.example.com"])
 async def test_redeem_when_another_account_signs_in_then_is_refused(
-    internet: FakeAtproto, services: NetworkServices, sub: str
+    internet: Servers, services: NetworkServices, sub: str
 ) -> None:
     """Nobody becomes somebody else, and the tokens are revoked."""
     internet.signs_in = sub
     with pytest.raises(SubjectMismatch):
         await redeem(internet, services)
-    assert internet.revoked() == [internet.issued[0]]
-    assert internet.issued[0].startswith("refresh")
+    assert_given_back(internet)
 
 
 @pytest.mark.covers("TOK-07", "TOK-08", "TOK-14", "IDN-17", "MIX-09")
 @pytest.mark.parametrize("where", ["pds", "issuer"])
 async def test_redeem_when_account_has_moved_then_is_refused(
-    internet: FakeAtproto, services: NetworkServices, where: str
+    internet: Servers, services: NetworkServices, where: str
 ) -> None:
     """The account must still lead to the server that answers."""
-    internet.homes[ALICE] = PDS2 if where == "pds" else PDS
-    internet.issuers[internet.homes[ALICE]] = OTHER_ISSUER
+    home = PDS2 if where == "pds" else PDS
+    internet.net.move(ALICE, home)
+    internet.lead(home, OTHER_ISSUER)
     with pytest.raises(AccountMoved):
         await redeem(internet, services)
-    assert internet.revoked() == [internet.issued[0]]
+    assert_given_back(internet)
 
 
 @pytest.mark.covers("TOK-08", "TOK-14")
@@ -171,60 +174,54 @@ async def test_redeem_when_account_has_moved_then_is_refused(
     [(PLC, Unreachable), (PDS, Unreachable), (None, DidNotResolved)],
 )
 async def test_redeem_when_account_cannot_be_looked_up_then_is_refused(
-    internet: FakeAtproto,
+    internet: Servers,
     services: NetworkServices,
     origin: str | None,
     error: type[OAuthError],
 ) -> None:
     """At a login there is no benefit of the doubt; the tokens are revoked."""
     if origin is None:
-        del internet.homes[ALICE]
+        del internet.net.directory.documents[ALICE]
     else:
-        internet.down.add(origin)
+        internet.cut(origin)
     with pytest.raises(error):
         await redeem(internet, services)
-    assert internet.revoked() == [internet.issued[0]]
+    assert_given_back(internet)
 
 
 @pytest.mark.covers("TOK-14")
 async def test_redeem_when_there_is_no_refresh_token_then_access_token_is_revoked(
-    internet: FakeAtproto, services: NetworkServices
+    internet: Servers, services: NetworkServices
 ) -> None:
     """Something is always given back."""
     internet.signs_in = BOB
-    internet.token_changes = {"refresh_token": None, "access_token": "access-x"}
+    internet.alter(ISSUER + TOKEN, {}, without=("refresh_token",))
     with pytest.raises(SubjectMismatch):
         await redeem(internet, services)
-    assert internet.revoked() == ["access-x"]
+    access_token, _ = internet.issued
+    assert internet.revoked() == [access_token]
+    assert internet.net.sessions() == []
 
 
 @pytest.mark.covers("TOK-14", "OUT-02")
 async def test_redeem_when_revoking_fails_then_first_error_stays(
-    internet: FakeAtproto, services: NetworkServices
+    internet: Servers, services: NetworkServices
 ) -> None:
     """A failing clean-up hides nothing."""
     internet.signs_in = BOB
-
-    async def fail(_: Seen) -> Any:
-        return answer(500, {})
-
-    internet.scripts[REVOKE] = fail
+    internet.on(ISSUER + REVOKE, answer(500, {}))
     with pytest.raises(SubjectMismatch):
         await redeem(internet, services)
-    assert len(internet.revoked()) == 1
+    assert len(internet.sent(REVOKE)) == 1
 
 
 @pytest.mark.covers("TOK-18")
 @pytest.mark.parametrize("status", [400, 500, 503])
 async def test_redeem_when_refused_then_code_is_not_sent_again(
-    internet: FakeAtproto, services: NetworkServices, status: int
+    internet: Servers, services: NetworkServices, status: int
 ) -> None:
     """A code is sent once."""
-
-    async def refuse(_: Seen) -> Any:
-        return answer(status, {"error": "server_error"})
-
-    internet.scripts[TOKEN] = refuse
+    internet.on(ISSUER + TOKEN, answer(status, {"error": "server_error"}))
     with pytest.raises(OAuthTokenError):
         await redeem(internet, services)
     assert len(internet.sent(TOKEN)) == 1
@@ -232,26 +229,26 @@ async def test_redeem_when_refused_then_code_is_not_sent_again(
 
 @pytest.mark.covers("ID-22", "IDN-17")
 async def test_redeem_when_handle_was_given_up_then_is_left_out(
-    internet: FakeAtproto, services: NetworkServices
+    internet: Servers, services: NetworkServices
 ) -> None:
     """A handle is shown only while the account claims it."""
-    internet.handles = {"other.example.com": ALICE}
+    internet.claim(ALICE, "other.example.com")
     session = await redeem(internet, services)
     assert (session.did, session.handle) == (ALICE, None)
 
 
 @pytest.mark.covers("REF-13")
 async def test_redeem_when_only_the_pds_changed_then_session_has_the_new_one(
-    internet: FakeAtproto, services: NetworkServices
+    internet: Servers, services: NetworkServices
 ) -> None:
     """The server may have moved the account between its hosts."""
-    internet.homes[ALICE] = PDS2
+    internet.net.move(ALICE, PDS2)
     assert (await redeem(internet, services)).pds_url == PDS2
 
 
 @pytest.mark.covers("CAUTH-06", "CAUTH-07")
 async def test_redeem_when_confidential_then_key_of_the_login_is_used(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """A login that began before a rotation ends with its own key, or not at all."""
     old = ClientKey(generate_private_key(), "publish", kid="key-0")
@@ -259,7 +256,9 @@ async def test_redeem_when_confidential_then_key_of_the_login_is_used(
     services = open_services(internet, new, old)
     session = await redeem(internet, services, pending(internet, kid="key-0"))
     assert session.kid == "key-0"
-    assert internet.sent(TOKEN)[0].kid == "key-0"
+    [seen] = internet.taken(TOKEN)
+    assert seen.kid == "key-0"
+    asked = len(internet.sent(TOKEN))
     with pytest.raises(ClientKeyRetired):
         await redeem(internet, open_services(internet, new), pending(internet, "key-0"))
-    assert len(internet.sent(TOKEN)) == 1
+    assert len(internet.sent(TOKEN)) == asked

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,18 +15,26 @@ from atproto_oauth_asgi.exceptions import (
     StoreError,
     WrongBrowser,
 )
-from atproto_oauth_asgi.models import OAuthState
+from atproto_oauth_asgi.models import AuthServerMetadata, OAuthState
 from atproto_oauth_asgi.network.identity import Identity
 from atproto_oauth_asgi.protocol.identifiers import Did, Handle
 from atproto_oauth_asgi.sessions.pending import (
     AuthorizationRequest,
+    KnownServer,
     check_age,
     check_binding,
     new_pending,
     read_extra,
+    with_server,
 )
 from atproto_oauth_asgi.sessions.wish import LoginWish
-from tests.network.atproto import ALICE, HANDLE, ISSUER, PDS, REDIRECT_URI
+from tests.network.atproto import (
+    ALICE,
+    HANDLE,
+    ISSUER,
+    PDS,
+    REDIRECT_URI,
+)
 
 NOW = 1_750_000_000.0
 WISH = LoginWish(
@@ -34,6 +43,7 @@ WISH = LoginWish(
     app_state="canary-app-state",
     binding="canary-binding",
     kid="key-1",
+    prompts=(),
     parameters={},
 )
 
@@ -99,6 +109,7 @@ def test_app_state_when_odd_then_comes_back(app_state: str | None) -> None:
         app_state=app_state,
         binding="b",
         kid=None,
+        prompts=(),
         parameters={},
     )
     made = new_pending(wish, identity=identity, issuer=ISSUER, now=NOW)
@@ -190,3 +201,40 @@ def test_request_when_made_then_is_a_pair_and_more() -> None:
     assert (url, state) == ("https://as/x", "state-1") == request
     assert request.browser_binding == "canary-binding"
     assert "canary" not in repr(request)
+
+
+SERVER = AuthServerMetadata(
+    issuer=ISSUER,
+    authorization_endpoint=f"{ISSUER}/authorize",
+    token_endpoint=f"{ISSUER}/token",
+    pushed_authorization_request_endpoint=f"{ISSUER}/par",
+)
+
+
+@pytest.mark.parametrize("revocation", [None, f"{ISSUER}/revoke"])
+def test_with_server_when_read_then_knows_where_the_login_ends(
+    revocation: str | None,
+) -> None:
+    """Another process needs no metadata; all else stays as it was."""
+    server = replace(SERVER, revocation_endpoint=revocation)
+    made = with_server(pending(), server, dpop_nonce="n-1")
+    known = KnownServer(
+        issuer=ISSUER,
+        token_endpoint=SERVER.token_endpoint,
+        revocation_endpoint=revocation,
+    )
+    assert read_extra(made).server == known
+    assert replace(read_extra(made), server=None) == read_extra(pending())
+    assert made.dpop_authserver_nonce == "n-1"
+
+
+@pytest.mark.parametrize(
+    "members", ["text", [], {}, {"token": "t"}, {"token": 1, "revoke": None}]
+)
+def test_read_extra_when_the_server_is_not_as_written_then_names_the_store(
+    members: object,
+) -> None:
+    """What a store has changed is used for nothing."""
+    extra = {"binding": "", "kid": None, "app_state": None, "server": members}
+    with pytest.raises(StoreError):
+        read_extra(pending(extra=json.dumps(extra)))

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from atproto_oauth_asgi.config import ClientKey
+from atproto_oauth_asgi.client_keys import ClientKey
 from atproto_oauth_asgi.crypto.keys import generate_private_key
 from atproto_oauth_asgi.exceptions import (
     AccountMoved,
@@ -20,58 +20,60 @@ from atproto_oauth_asgi.exceptions import (
 )
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.sessions.keeper import SessionKeeper
-from atproto_oauth_asgi.sessions.tokens import OwnTokens, TokenRenewal
+from atproto_oauth_asgi.sessions.renewing import OwnTokens
+from atproto_oauth_asgi.sessions.tokens import TokenRenewal
+from atproto_oauth_asgi.testing import behaviours
 from tests.network.atproto import (
     ALICE,
     BOB,
     ISSUER,
+    METADATA,
     OTHER_ISSUER,
     PDS,
     PDS2,
     PLC,
+    RESOURCE,
     REVOKE,
     SCOPE,
     TOKEN,
-    Clock,
-    FakeAtproto,
-    Seen,
-    answer,
-    install,
+    Servers,
+)
+from tests.network.in_memory import (
     open_services,
 )
+from tests.network.programs import (
+    after,
+    answer,
+    as_usual,
+    in_turn,
+)
+from tests.sessions.making import Clock
 
 pytestmark = pytest.mark.anyio
 DAY_S = 24 * 3600
 
 
-@pytest.fixture
-def internet(monkeypatch: pytest.MonkeyPatch) -> FakeAtproto:
-    return install(monkeypatch)
-
-
-def open_renewal(internet: FakeAtproto, *keys: ClientKey) -> TokenRenewal:
+def open_renewal(internet: Servers, *keys: ClientKey) -> TokenRenewal:
     services = open_services(internet, *keys)
     return TokenRenewal(services.accounts, services.server, clock=internet.clock)
 
 
-def verified(internet: FakeAtproto, ago_s: float = 0, **changes: Any) -> OAuthSession:
+def verified(internet: Servers, ago_s: float = 0, **changes: Any) -> OAuthSession:
     """A session whose account was looked up some seconds ago."""
     moment = datetime.fromtimestamp(internet.clock() - ago_s, UTC)
     return internet.session(verified_at=moment, **changes)
 
 
-def say(internet: FakeAtproto, path: str, status: int, members: Any) -> None:
-    async def script(_: Seen) -> Any:
-        return answer(status, members, headers={"DPoP-Nonce": "n"})
-
-    internet.scripts[path] = script
+def say(internet: Servers, path: str, status: int, members: Any) -> None:
+    origin = PDS if path == RESOURCE else ISSUER
+    internet.on(origin + path, answer(status, members, headers={"DPoP-Nonce": "n"}))
 
 
 # --- a refresh ---------------------------------------------------------------------
 
 
 @pytest.mark.covers("REF-02", "REF-12", "TOK-17")
-async def test_renew_when_right_then_gives_new_tokens(internet: FakeAtproto) -> None:
+async def test_renew_when_right_then_gives_new_tokens(internet: Servers) -> None:
     """New tokens, the same account, key and session."""
     old = internet.session(handle="alice.example.com", app_state="x")
     new = await open_renewal(internet).renew(old)
@@ -84,12 +86,12 @@ async def test_renew_when_right_then_gives_new_tokens(internet: FakeAtproto) -> 
         assert getattr(new, name) == getattr(old, name), name
     assert new.expires_at == datetime.fromtimestamp(internet.clock() + 3600, UTC)
     assert new.verified_at == datetime.fromtimestamp(internet.clock(), UTC)
-    [seen] = internet.sent(TOKEN)
+    [seen] = internet.taken(TOKEN)
     assert seen.form["refresh_token"] == old.refresh_token
 
 
 @pytest.mark.covers("REF-12")
-async def test_renew_when_repeated_then_key_stays(internet: FakeAtproto) -> None:
+async def test_renew_when_repeated_then_key_stays(internet: Servers) -> None:
     """The tokens stay bound to the key of the login."""
     renewal, session = open_renewal(internet), internet.session()
     for _ in range(5):
@@ -99,28 +101,28 @@ async def test_renew_when_repeated_then_key_stays(internet: FakeAtproto) -> None
 
 @pytest.mark.covers("REF-02", "RFR-11")
 async def test_renew_when_no_refresh_token_comes_then_old_one_stays(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """As RFC 6749 says; it may be dead, but it is not lost."""
-    internet.token_changes = {"refresh_token": None}
+    internet.alter(ISSUER + TOKEN, {}, without=("refresh_token",))
     old = internet.session()
     assert (await open_renewal(internet).renew(old)).refresh_token == old.refresh_token
 
 
 @pytest.mark.covers("TOK-11")
 async def test_expiry_when_token_endpoint_is_slow_then_counts_from_before(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """The answer's way does not lengthen the token's life."""
     began_at = internet.clock()
 
-    async def be_slow(_: Seen) -> None:
+    async def be_slow() -> None:
         internet.clock.now += 8
 
     renewal, session = open_renewal(internet), internet.session()
     await renewal.renew(session)
     session = internet.session()
-    internet.scripts["/.well-known/oauth-protected-resource"] = be_slow
+    internet.on(PDS + RESOURCE, after(be_slow))
     new = await renewal.renew(session)
     assert new.expires_at is not None
     assert new.expires_at.timestamp() == began_at + 8 + 3600
@@ -136,15 +138,15 @@ async def test_expiry_when_token_endpoint_is_slow_then_counts_from_before(
     ],
 )
 async def test_scope_when_it_changes_then_is_never_wider(
-    internet: FakeAtproto, answered: str, kept: str
+    internet: Servers, answered: str, kept: str
 ) -> None:
     """Less is believed, more is not."""
-    internet.token_changes = {"scope": answered}
+    internet.alter(ISSUER + TOKEN, {"scope": answered})
     assert (await open_renewal(internet).renew(internet.session())).scope == kept
 
 
 async def test_renew_when_there_is_no_refresh_token_then_session_is_over(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """Nothing is sent."""
     with pytest.raises(SessionExpired):
@@ -157,7 +159,7 @@ async def test_renew_when_there_is_no_refresh_token_then_session_is_over(
 
 @pytest.mark.covers("REF-14", "RFR-14")
 async def test_renew_when_grant_is_invalid_then_session_is_revoked(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """A used or revoked refresh token is the end."""
     renewal, session = open_renewal(internet), internet.session()
@@ -184,7 +186,7 @@ async def test_renew_when_grant_is_invalid_then_session_is_revoked(
     ],
 )
 async def test_renew_when_answer_is_not_definite_then_session_lives(
-    internet: FakeAtproto, status: int, members: Any
+    internet: Servers, status: int, members: Any
 ) -> None:
     """Somebody's trouble is nobody's log-out; the token is sent once."""
     say(internet, TOKEN, status, members)
@@ -195,27 +197,27 @@ async def test_renew_when_answer_is_not_definite_then_session_lives(
 
 @pytest.mark.covers("REF-14", "REF-16", "RFR-13")
 async def test_renew_when_connection_breaks_then_session_lives(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """An ambiguous failure is not repeated within the call."""
-
-    async def break_off(_: Seen) -> None:
-        raise Unreachable("cut")
-
-    internet.scripts[TOKEN] = break_off
+    cut = behaviours.drop_after_processing()
+    internet.on(ISSUER + TOKEN, in_turn(as_usual, cut))
+    session = internet.session()
     with pytest.raises(RefreshUnavailable) as caught:
-        await open_renewal(internet).renew(internet.session())
-    assert len(internet.sent(TOKEN)) == 1
+        await open_renewal(internet).renew(session)
+    challenged, _ = internet.sent(TOKEN)
+    assert challenged.received.status == 400
+    assert len(internet.issued) == 4
     assert isinstance(caught.value.__cause__, Unreachable)
 
 
 @pytest.mark.covers("REF-14", "RFR-12")
 @pytest.mark.parametrize("status", [403, 404, 503])
 async def test_renew_when_server_metadata_fails_then_session_lives(
-    internet: FakeAtproto, status: int
+    internet: Servers, status: int
 ) -> None:
     """Whatever kind of error it is underneath."""
-    say(internet, "/.well-known/oauth-authorization-server", status, {})
+    say(internet, METADATA, status, {})
     with pytest.raises(RefreshUnavailable):
         await open_renewal(internet).renew(internet.session())
     assert internet.sent(TOKEN) == []
@@ -223,14 +225,16 @@ async def test_renew_when_server_metadata_fails_then_session_lives(
 
 @pytest.mark.covers("REF-09", "RFR-07")
 async def test_renew_when_another_account_comes_then_session_ends(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """It never acts as somebody else, and the tokens are revoked."""
-    internet.signs_in = BOB
+    internet.alter(ISSUER + TOKEN, {"sub": BOB})
+    session = internet.session()
     with pytest.raises(SessionRevoked):
-        await open_renewal(internet).renew(internet.session())
-    assert internet.revoked() == [internet.issued[2]]
-    assert internet.revoked()[0].startswith("refresh-")
+        await open_renewal(internet).renew(session)
+    assert internet.revoked() == [internet.issued[-1]]
+    assert session.refresh_token != internet.issued[-1]
+    assert internet.net.sessions() == []
 
 
 @pytest.mark.covers("REF-10", "RFR-10", "TOK-14")
@@ -239,10 +243,10 @@ async def test_renew_when_another_account_comes_then_session_ends(
     [{"token_type": "Bearer"}, {"scope": "transition:generic"}, {"sub": "did:key:z"}],
 )
 async def test_renew_when_tokens_must_not_be_used_then_session_ends(
-    internet: FakeAtproto, changes: dict[str, Any]
+    internet: Servers, changes: dict[str, Any]
 ) -> None:
     """The old tokens are used up and the new ones revoked: that is definite."""
-    internet.token_changes = changes
+    internet.alter(ISSUER + TOKEN, changes)
     with pytest.raises(SessionRevoked):
         await open_renewal(internet).renew(internet.session())
     assert len(internet.revoked()) == 2
@@ -250,13 +254,14 @@ async def test_renew_when_tokens_must_not_be_used_then_session_ends(
 
 @pytest.mark.covers("DPOP-17")
 async def test_renew_when_nonce_is_missing_then_tokens_are_kept(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """At a refresh there would be something to lose."""
-    internet.nonce = None
+    silent = behaviours.altered(without_headers=["dpop-nonce"])
+    internet.on(ISSUER + TOKEN, in_turn(as_usual, silent))
     new = await open_renewal(internet).renew(internet.session())
     assert new.access_token in internet.issued
-    assert internet.revoked() == []
+    assert internet.sent(REVOKE) == []
 
 
 # --- the account is looked up first ------------------------------------------------
@@ -265,12 +270,12 @@ async def test_renew_when_nonce_is_missing_then_tokens_are_kept(
 @pytest.mark.covers("REF-08", "RFR-08")
 @pytest.mark.parametrize("where", [PDS, PDS2])
 async def test_renew_when_account_has_moved_then_token_is_not_sent(
-    internet: FakeAtproto, where: str
+    internet: Servers, where: str
 ) -> None:
     """A server that the account has left gets no refresh token, however fresh."""
     session = verified(internet)
-    internet.homes[ALICE] = where
-    internet.issuers[where] = OTHER_ISSUER
+    internet.net.move(ALICE, where)
+    internet.lead(where, OTHER_ISSUER)
     with pytest.raises(AccountMoved):
         await open_renewal(internet).renew(session)
     assert internet.sent(TOKEN) == []
@@ -278,20 +283,20 @@ async def test_renew_when_account_has_moved_then_token_is_not_sent(
 
 @pytest.mark.covers("REF-13", "RFR-09")
 async def test_renew_when_only_the_pds_changed_then_session_has_the_new_one(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """The next call goes to the new host."""
-    internet.homes[ALICE] = PDS2
+    internet.net.move(ALICE, PDS2)
     assert (await open_renewal(internet).renew(internet.session())).pds_url == PDS2
 
 
 @pytest.mark.covers("REF-08", "RFR-12")
 @pytest.mark.parametrize("origin", [PLC, PDS])
 async def test_renew_when_directory_is_down_then_last_answer_counts_for_a_day(
-    internet: FakeAtproto, origin: str
+    internet: Servers, origin: str
 ) -> None:
     """An outage logs nobody out, but does not last for ever."""
-    internet.down.add(origin)
+    internet.cut(origin)
     renewal = open_renewal(internet)
     young, old = verified(internet, DAY_S - 1), verified(internet, DAY_S)
     new = await renewal.renew(young)
@@ -299,16 +304,16 @@ async def test_renew_when_directory_is_down_then_last_answer_counts_for_a_day(
     for session in (old, internet.session(verified_at=None)):
         with pytest.raises(RefreshUnavailable):
             await renewal.renew(session)
-    assert len(internet.sent(TOKEN)) == 1
+    assert len(internet.taken(TOKEN)) == 1
 
 
 @pytest.mark.covers("REF-08")
 async def test_renew_when_directory_stays_down_then_a_day_is_a_day(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """Refreshing in the meantime does not begin the day anew."""
     renewal, session = open_renewal(internet), verified(internet)
-    internet.down.add(PLC)
+    internet.cut(PLC)
     for _ in range(24):
         session = await renewal.renew(session)
         internet.clock.now += 3600
@@ -319,16 +324,16 @@ async def test_renew_when_directory_stays_down_then_a_day_is_a_day(
 @pytest.mark.covers("REF-08", "RES-16", "IDN-20")
 @pytest.mark.parametrize("what", ["gone", "new home down", "no pds metadata"])
 async def test_renew_when_answer_contradicts_then_token_is_not_sent(
-    internet: FakeAtproto, what: str
+    internet: Servers, what: str
 ) -> None:
     """Doubt is no outage: a fresh check does not help, and the session lives."""
     if what == "gone":
-        del internet.homes[ALICE]
+        del internet.net.directory.documents[ALICE]
     elif what == "new home down":
-        internet.homes[ALICE] = PDS2
-        internet.down.add(PDS2)
+        internet.net.move(ALICE, PDS2)
+        internet.cut(PDS2)
     else:
-        say(internet, "/.well-known/oauth-protected-resource", 404, {})
+        say(internet, RESOURCE, 404, {})
     with pytest.raises(RefreshUnavailable):
         await open_renewal(internet).renew(verified(internet))
     assert internet.sent(TOKEN) == []
@@ -342,22 +347,35 @@ OLD = ClientKey(generate_private_key(), "publish", kid="key-0")
 
 @pytest.mark.covers("CAUTH-01", "CAUTH-06", "META-17")
 async def test_renew_when_keys_were_rotated_then_old_session_keeps_its_key(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """A session is bound to the key of its login, refresh and revocation alike."""
     renewal = open_renewal(internet, NEW, OLD)
     session = await renewal.renew(internet.session(kid="key-0"))
     await renewal.revoke(session)
     assert session.kid == "key-0"
-    assert [seen.kid for seen in internet.seen if seen.kid] == ["key-0", "key-0"]
+    assert {seen.kid for seen in internet.seen if seen.kid} == {"key-0"}
+    assert len(internet.taken(TOKEN)) == len(internet.taken(REVOKE)) == 1
+
+
+async def test_renew_when_key_is_an_older_one_then_log_names_the_session(
+    internet: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever wants to take a key away sees what that would end."""
+    caplog.set_level("INFO")
+    renewal = open_renewal(internet, NEW, OLD)
+    await renewal.renew(internet.session(kid="key-1"))
+    assert "older client key" not in caplog.text
+    await renewal.renew(internet.session(kid="key-0"))
+    assert f"older client key: did={ALICE} kid=key-0" in caplog.text
 
 
 @pytest.mark.covers("CAUTH-07", "RFR-15")
 async def test_renew_when_key_is_retired_then_nothing_is_sent(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """Not even the directory is asked: nothing could come of it."""
-    internet.down.add(PLC)
+    internet.cut(PLC)
     with pytest.raises(ClientKeyRetired):
         await open_renewal(internet, NEW).renew(internet.session(kid="key-0"))
     assert internet.seen == []
@@ -365,10 +383,9 @@ async def test_renew_when_key_is_retired_then_nothing_is_sent(
 
 @pytest.mark.covers("CAUTH-04", "DPO-20")
 async def test_renew_when_challenged_then_assertion_is_new(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """The retry for a nonce sends the same token with a new assertion."""
-    internet.require_nonce = True
     await open_renewal(internet, NEW).renew(internet.session(kid="key-1"))
     first, second = internet.sent(TOKEN)
     assert first.form["refresh_token"] == second.form["refresh_token"]
@@ -380,46 +397,46 @@ async def test_renew_when_challenged_then_assertion_is_new(
 
 @pytest.mark.covers("LOGOUT-03", "LOGOUT-04")
 async def test_revoke_when_asked_then_sends_the_refresh_token(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """Revoking a rotated access token would end nothing."""
     session = internet.session()
     await open_renewal(internet).revoke(session)
-    [seen] = internet.sent(REVOKE)
+    [seen] = internet.taken(REVOKE)
     assert seen.form["token"] == session.refresh_token
     assert seen.form["token_type_hint"] == "refresh_token"
 
 
 async def test_revoke_when_there_is_only_an_access_token_then_sends_that(
-    internet: FakeAtproto,
+    internet: Servers,
 ) -> None:
     """It is what there is."""
     session = internet.session(refresh_token=None)
     await open_renewal(internet).revoke(session)
-    [seen] = internet.sent(REVOKE)
+    [seen] = internet.taken(REVOKE)
     assert seen.form["token"] == session.access_token
     assert seen.form["token_type_hint"] == "access_token"
 
 
 @pytest.mark.covers("OUT-02")
-async def test_revoke_when_server_fails_then_says_so(internet: FakeAtproto) -> None:
+async def test_revoke_when_server_fails_then_says_so(internet: Servers) -> None:
     """The caller decides what that means."""
     say(internet, REVOKE, 500, {})
     with pytest.raises(AuthorizationServerError):
         await open_renewal(internet).revoke(internet.session())
-    internet.down.add(ISSUER)
+    internet.cut(ISSUER)
     with pytest.raises(Unreachable):
         await open_renewal(internet).revoke(internet.session())
 
 
 @pytest.mark.covers("LOG-02", "LOG-03")
 async def test_log_when_things_go_wrong_then_holds_no_secret(
-    internet: FakeAtproto, caplog: pytest.LogCaptureFixture
+    internet: Servers, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Neither messages nor errors hold tokens."""
     caplog.set_level(logging.DEBUG)
-    internet.down.add(PDS)
-    internet.signs_in = BOB
+    internet.cut(PDS)
+    internet.alter(ISSUER + TOKEN, {"sub": BOB})
     with pytest.raises(SessionRevoked) as caught:
         await open_renewal(internet).renew(verified(internet))
     assert ALICE in caplog.text
@@ -459,7 +476,7 @@ def early() -> float:
 
 
 @pytest.fixture
-def session(internet: FakeAtproto) -> OAuthSession:
+def session(internet: Servers) -> OAuthSession:
     return internet.session(access_token="a")
 
 

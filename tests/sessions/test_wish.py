@@ -1,19 +1,30 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atproto_oauth_asgi.exceptions import ConfigurationError
+from atproto_oauth_asgi.exceptions import (
+    ConfigurationError,
+    UnsupportedAuthServerError,
+)
+from atproto_oauth_asgi.models import AuthServerMetadata
 from atproto_oauth_asgi.protocol.identifiers import Handle, HostUrl
-from atproto_oauth_asgi.sessions.wish import LoginWish, check_wish
+from atproto_oauth_asgi.sessions.wish import LoginWish, check_wish, choose_prompt
 
 HOSTED = "https://app.example.com/oauth/callback"
 SECOND = "https://app.example.com/second"
 LOOPBACK = ("http://127.0.0.1/oauth/callback", "http://[::1]/oauth/callback")
 SCOPE = "atproto repo:com.example.post blob:image/*"
+SERVER = AuthServerMetadata(
+    issuer="https://as.example.com",
+    authorization_endpoint="https://as.example.com/authorize",
+    token_endpoint="https://as.example.com/token",
+    pushed_authorization_request_endpoint="https://as.example.com/par",
+)
 
 
 def wish(*redirect_uris: str, **options: Any) -> LoginWish:
@@ -46,9 +57,9 @@ def test_wish_when_options_are_none_then_is_plain() -> None:
 def test_wish_when_parameters_are_chosen_then_go_along() -> None:
     """The four that an application may choose."""
     made = wish(prompt="consent", ui_locales="de fr", display="popup")
+    assert made.prompts == ("consent",)
     assert made.parameters == {
         "login_hint": "alice.example.com",
-        "prompt": "consent",
         "ui_locales": "de fr",
         "display": "popup",
     }
@@ -91,8 +102,35 @@ def test_wish_when_option_is_not_on_the_list_then_is_refused(name: str) -> None:
 @pytest.mark.parametrize("prompt", ["", "evil", "login consent", "LOGIN"])
 def test_wish_when_prompt_is_unknown_then_is_refused(prompt: str) -> None:
     """Only the values of the specification."""
-    with pytest.raises(ConfigurationError, match="prompt"):
-        wish(prompt=prompt)
+    for given_as in (prompt, [prompt], ["login", prompt]):
+        with pytest.raises(ConfigurationError, match="prompt"):
+            wish(prompt=given_as)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "known", "chosen"),
+    [
+        ((), ("login",), None),
+        (("create",), ("login", "create"), "create"),
+        (("create", "login"), ("login",), "login"),
+        (("create", "login"), ("login", "create"), "create"),
+        (("create", "login"), (), "create"),
+    ],
+)
+def test_prompt_when_several_are_liked_then_first_known_one_is_chosen(
+    prompts: tuple[str, ...], known: tuple[str, ...], chosen: str | None
+) -> None:
+    """By the application's preference; a server that lists none gets the first."""
+    server = dataclasses.replace(SERVER, prompt_values_supported=known)
+    expected = {} if chosen is None else {"prompt": chosen}
+    assert choose_prompt(prompts, server) == expected
+
+
+def test_prompt_when_server_knows_none_then_is_refused() -> None:
+    """Nobody is sent to a server that would ask them something else."""
+    server = dataclasses.replace(SERVER, prompt_values_supported=("login",))
+    with pytest.raises(UnsupportedAuthServerError, match="prompt=create"):
+        choose_prompt(("create", "none"), server)
 
 
 @pytest.mark.parametrize("scope", ["atproto", "repo:com.example.post atproto", SCOPE])
@@ -101,7 +139,7 @@ def test_wish_when_scope_is_smaller_then_is_asked_for(scope: str) -> None:
     assert wish(scope=scope).scope == scope
 
 
-@pytest.mark.covers("META-08", "SCOPE-08")
+@pytest.mark.covers("META-08", "SCOPE-01", "SCOPE-02")
 @pytest.mark.parametrize(
     "scope",
     [

@@ -102,6 +102,23 @@ async def test_memory_store_when_records_live_then_none_is_dropped() -> None:
     assert len(await store.keys("s", "o")) == 1000
 
 
+@pytest.mark.anyio
+@pytest.mark.covers("DOS-10")
+async def test_memory_store_when_there_is_a_quota_then_the_oldest_make_room() -> None:
+    """There are never more; a record that is saved again is the newest."""
+    clock = ManualClock()
+    store = MemoryStore(max_records=100, clock=clock)
+    for number in range(100):
+        await store.save("s", str(number), b"v", expires_at=clock() + 10)
+    await store.save("s", "0", b"w", expires_at=clock() + 10)
+    assert len(store._rows) == 100
+    await store.save("s", "100", b"v", expires_at=clock() + 10)
+    assert len(store._rows) == 100
+    assert await store.load("s", "1") is None
+    for key in ("0", "2", "100"):
+        assert await store.load("s", key) is not None
+
+
 def test_memory_store_when_loops_follow_each_other_then_serves_all() -> None:
     """A store outlives event loops, even one that ended while it held a lock."""
     clock = ManualClock()
@@ -178,6 +195,22 @@ async def test_state_store_when_time_is_up_then_has_nothing() -> None:
         await store.save_state(make_state(str(number)))
         clock.advance(60)
         assert len(store._states) <= 64
+
+
+@pytest.mark.anyio
+@pytest.mark.covers("DOS-10", "DOS-A10")
+async def test_state_store_when_logins_are_begun_and_left_then_stays_small() -> None:
+    """A flood of logins pushes out its own beginning, and takes no more memory."""
+    store = MemoryStateStore()
+    for number in range(10_001):
+        await store.save_state(make_state(str(number)))
+    assert len(store._states) == 10_000
+    assert await store.get_state("0") is None
+    assert await store.get_state("1") is not None
+    few = MemoryStateStore(max_states=2)
+    for name in "abc":
+        await few.save_state(make_state(name))
+    assert [await few.get_state(name) is None for name in "abc"] == [True, False, False]
 
 
 @pytest.mark.anyio

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import hashlib
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
@@ -17,6 +21,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from atproto_oauth_asgi import (
     AmbiguousHandle,
     Blocked,
+    ClientKey,
+    ConfigurationError,
     HandleMismatch,
     Network,
     OAuthClient,
@@ -25,12 +31,15 @@ from atproto_oauth_asgi import (
     TransportError,
     Unreachable,
 )
+from atproto_oauth_asgi.crypto.keys import generate_private_key
 from atproto_oauth_asgi.network.fetch import Fetcher
 from atproto_oauth_asgi.network.transport import GuardedTransport
 from atproto_oauth_asgi.stores.memory import MemoryStateStore
 from atproto_oauth_asgi.testing import AtprotoNetwork, approve, behaviours, login_as
 from atproto_oauth_asgi.testing.certificates import TlsFault
-from tests.testing.test_login_as import ORIGIN, make_app
+from tests.contract.hosted import HOST, Hosted, Site
+from tests.contract.peers import Login, Teller, in_process, outcome
+from tests.testing.test_login_as import HOSTED, ORIGIN, make_app
 
 REDIRECT_URI = "http://127.0.0.1:8000/callback"
 PATH = "/xrpc/com.atproto.server.getSession"
@@ -237,6 +246,49 @@ async def test_altered_when_header_is_left_out_then_it_is_missing(
         answer = await client.get(URL, headers=headers)
     assert "dpop-nonce" not in answer.headers
     assert answer.json()["error"] == "invalid_dpop_proof"
+
+
+@pytest.mark.covers("CAUTH-04", "DPO-20")
+def test_burn_assertions_when_set_then_a_client_with_new_ones_gets_through() -> None:
+    """A server that burns assertions before it looks for a nonce is satisfied."""
+    burning = behaviours.burn_assertions()
+    paths = {"/oauth/par", "/oauth/token", "/oauth/revoke"}
+    with AtprotoNetwork(as_host="as.test") as net:
+        for path in paths:
+            net.on("as.test", path, burning)
+        key = ClientKey(generate_private_key())
+        app = make_app(net, public_url=HOSTED, client_keys=[key])
+        net.serve_client(HOSTED.removeprefix("https://"), app)
+        with TestClient(app, base_url=HOSTED) as client:
+            net.set_token_lifetime(0)
+            login_as(client, "alice.test")
+            net.reset_token_lifetime()
+            net.rotate_nonces()
+            assert client.post("/post").status_code == 200
+            net.rotate_nonces()
+            client.post("/oauth/logout", headers={"Origin": HOSTED})
+        assert net.sessions() == []
+        challenged = {each.path for each in net.traffic if each.status == 400}
+        assert challenged == paths
+
+
+def test_burn_assertions_when_one_comes_twice_then_is_refused(
+    atproto_network: AtprotoNetwork,
+) -> None:
+    """What the official server would forgive is not forgiven; others are not asked."""
+    site = Site()
+    atproto_network.serve_client(HOST, site)
+    hosted = Hosted(in_process(atproto_network), site)
+    atproto_network.on("pds.test", "/oauth/par", behaviours.burn_assertions())
+    assertion = hosted.assertion()
+    hosted.teller.nonce = None
+    assert outcome(hosted.push(client_assertion=assertion)) == (400, "invalid_client")
+    assert outcome(hosted.push(client_assertion=hosted.assertion())) == (201, None)
+    for text, error in {"a.b.c": "invalid_client", "a.bm90": "invalid_request"}.items():
+        answers = [hosted.push(client_assertion=text) for _ in range(2)]
+        found = [outcome(answer) for answer in answers]
+        assert found == [(400, error), (400, "invalid_client")]
+    assert outcome(Login(hosted.teller).push()) == (201, None)
 
 
 @pytest.mark.anyio
@@ -448,3 +500,30 @@ def test_request_when_host_hangs_up_then_raises_as_httpx_does(
     atproto_network.on("pds.test", PATH, drop())
     with pytest.raises(httpx.RemoteProtocolError):
         atproto_network.request("GET", URL)
+
+
+@pytest.mark.parametrize("host", ["app.example.com", "app.test", "localhost"])
+def test_serve_client_when_no_server_would_take_it_then_says_so_at_once(
+    atproto_network: AtprotoNetwork, host: str
+) -> None:
+    """A name that works here and nowhere else would be found out too late."""
+    with pytest.raises(ConfigurationError, match=f"no server takes a client at {host}"):
+        atproto_network.serve_client(host, {})
+
+
+def test_form_post_when_asked_for_then_a_page_sends_the_answer(
+    atproto_network: AtprotoNetwork,
+) -> None:
+    """The answer goes to the client by a form, which sends itself."""
+    login = Login(Teller(in_process(atproto_network)))
+    url = login.auth_url(response_mode="form_post")
+    form = {**dict(parse_qsl(urlsplit(url).query)), "decision": "deny"}
+    page = f"{atproto_network.issuer}/oauth/authorize"
+    answer = atproto_network.request("POST", page, data=form)
+    assert answer.status_code == 200
+    assert 'method="post" action="http://127.0.0.1:8000/callback"' in answer.text
+    assert f'name="state" value="{login.state}"' in answer.text
+    assert 'name="error" value="access_denied"' in answer.text
+    (script,) = re.findall(r"<script>(.*?)</script>", answer.text)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in answer.headers["content-security-policy"]

@@ -21,16 +21,16 @@ from atproto_oauth_asgi.crypto.keys import generate_private_key
 from atproto_oauth_asgi.fastapi import current_user
 from atproto_oauth_asgi.testing import (
     AtprotoNetwork,
+    Browser,
     SignInError,
     approve,
     deny,
     login_as,
-    login_as_async,
 )
 
 SECRET = "a secret of the tests, 32 bytes or more"
 ORIGIN = "http://127.0.0.1:8000"
-HOSTED = "https://app.example.com"
+HOSTED = "https://app.notes.internal"
 SCOPE = "atproto repo:com.example.note"
 
 
@@ -101,14 +101,14 @@ def test_login_as_when_account_is_given_then_that_one_is_logged_in(
 
 
 @pytest.mark.anyio
-async def test_login_as_async_when_awaited_then_logs_in(
+async def test_login_as_when_client_is_async_then_is_awaited(
     atproto_network: AtprotoNetwork,
 ) -> None:
     """The same in one line for asynchronous tests, on asyncio and trio."""
     app = make_app(atproto_network)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:
-        await login_as_async(client, "bob.test")
+        await login_as(client, "bob.test")
         found = (await client.get("/")).json()
         assert found["handle"] == "bob.test"
         assert (await client.post("/post")).status_code == 200
@@ -124,7 +124,7 @@ def test_login_as_when_client_is_confidential_then_its_key_is_checked(
     with AtprotoNetwork(as_host=as_host) as net:
         key = ClientKey(generate_private_key())
         app = make_app(net, public_url=HOSTED, client_keys=[key])
-        net.serve_client("app.example.com", app)
+        net.serve_client("app.notes.internal", app)
         with TestClient(app, base_url=HOSTED) as client:
             login_as(client, "alice.test")
             assert client.post("/post").status_code == 200
@@ -143,7 +143,7 @@ def test_login_as_when_documents_stand_in_for_the_client_then_they_count(
     app = make_app(atproto_network, public_url=HOSTED)
     document = app._site.config.client_metadata
     atproto_network.serve_client(
-        "app.example.com", {"/oauth-client-metadata.json": document}
+        "app.notes.internal", {"/oauth-client-metadata.json": document}
     )
     with TestClient(app, base_url=HOSTED) as client:
         login_as(client, "alice.test")
@@ -243,12 +243,13 @@ def begin(client: TestClient, handle: str) -> str:
 def test_approve_when_password_is_wrong_then_request_stays_usable(
     atproto_network: AtprotoNetwork,
 ) -> None:
-    """A slip at the password is no end."""
+    """A slip at the password is no end, in the same browser."""
     with TestClient(make_app(atproto_network), base_url=ORIGIN) as client:
         auth_url = begin(client, "alice.test")
+        browser = Browser()
         with pytest.raises(SignInError, match="Invalid identifier or password"):
-            approve(auth_url, "alice.test", password="wrong")
-        back = approve(auth_url, "alice.test")
+            approve(auth_url, "alice.test", password="wrong", browser=browser)
+        back = approve(auth_url, "alice.test", browser=browser)
         assert client.get(back, follow_redirects=False).status_code == 303
 
 

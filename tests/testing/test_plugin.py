@@ -54,4 +54,16 @@ def test_page_when_its_blocks_are_one_module_then_every_test_passes(
     """What the documentation shows, with and without the fixture, is a test suite."""
     text = PAGE.read_text(encoding="utf-8")
     blocks = re.findall(r"^```py(?:thon)?\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    assert "6 passed" in run_pytest(tmp_path, "\n".join(blocks))
+    assert "12 passed" in run_pytest(tmp_path, "\n".join(blocks))
+
+
+def test_plugin_when_nobody_uses_it_then_costs_nothing(tmp_path: Path) -> None:
+    """pytest imports it in every project; the network comes with the first use."""
+    source = """
+import sys
+
+def test_nothing():
+    loaded = {name for name in sys.modules if name.startswith("atproto_oauth_asgi")}
+    assert loaded == {"atproto_oauth_asgi", "atproto_oauth_asgi._pytest_plugin"}
+"""
+    assert "1 passed" in run_pytest(tmp_path, source)

@@ -5,16 +5,33 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlencode
 
+import anyio
 import httpx
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from atproto_oauth_asgi import ATProtoOAuthMiddleware
-from tests.sessions.making import SECRET, Clock
-from tests.web.fake_network import FakeNetwork
+from atproto_oauth_asgi.testing import behaviours
+from tests.network.atproto import (
+    HANDLE,
+    ISSUER,
+    PAR,
+    Servers,
+)
+from tests.network.programs import (
+    answer,
+)
+from tests.sessions.making import SECRET
 
 ORIGIN = "http://127.0.0.1:8000"
+
+OUT_OF_ORDER = behaviours.status(500, "<h1>out of order</h1>", media_type="text/html")
+MALFORMED = answer(200, b"{")
+"""JSON, it says, and is none."""
+ELSEWHERE = behaviours.redirect("https://evil.example.net/", code=307)
+"""A redirect that nobody should follow."""
 
 
 class Browser:
@@ -24,7 +41,7 @@ class Browser:
         self.site = site
         self.http = http
 
-    async def begin(self, identifier: str = "alice.test", **fields: str) -> str:
+    async def begin(self, identifier: str = HANDLE, **fields: str) -> str:
         """Send the login form; return where the browser is handed over to."""
         data = {"identifier": identifier, **fields}
         response = await self.http.post("/oauth/login", data=data)
@@ -33,9 +50,9 @@ class Browser:
 
     async def come_back(self, **changes: str | None) -> httpx.Response:
         """Open the callback of the newest login."""
-        return await self.http.get(self.site.fake.callback_path(**changes))
+        return await self.http.get(self.site.callback_path(**changes))
 
-    async def log_in(self, identifier: str = "alice.test") -> httpx.Response:
+    async def log_in(self, identifier: str = HANDLE) -> httpx.Response:
         await self.begin(identifier)
         response = await self.come_back()
         assert response.status_code == 303, response.text
@@ -71,11 +88,31 @@ class Browser:
 class WebSite:
     """An application behind the middleware that people log in to."""
 
-    def __init__(self, fake: FakeNetwork, **options: Any) -> None:
-        self.fake = fake
-        self.clock = Clock()
-        merged = {"secret_key": SECRET, "network": fake.network(), "clock": self.clock}
-        self.app = ATProtoOAuthMiddleware(tell_who, **{**merged, **options})
+    def __init__(self, servers: Servers, **options: Any) -> None:
+        self.servers = servers
+        self.clock = servers.clock
+        options.setdefault("network", servers.network())
+        self.app = ATProtoOAuthMiddleware(
+            tell_who, secret_key=SECRET, clock=self.clock, **options
+        )
+
+    @property
+    def states(self) -> list[str]:
+        """The ``state`` of every login that was begun, in order."""
+        return [seen.form["state"] for seen in self.servers.taken(PAR)]
+
+    def callback_path(self, **changes: str | None) -> str:
+        """Where the newest login comes back to, once it has been approved."""
+        state = changes.get("state") or self.states[-1]
+        usual = {"state": state, "iss": ISSUER, **changes}
+        if "code" not in changes:
+            usual["code"] = self._approve(state)
+        given = {name: value for name, value in usual.items() if value is not None}
+        return f"/oauth/callback?{urlencode(given)}"
+
+    def _approve(self, state: str) -> str:
+        open_states = {p.form["state"] for p in self.servers.net.ledger.pushed.values()}
+        return self.servers.code_for(state) if state in open_states else "used-up"
 
     @asynccontextmanager
     async def browser(self, **headers: str | None) -> AsyncIterator[Browser]:
@@ -85,9 +122,12 @@ class WebSite:
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(self.app), base_url=ORIGIN, headers=given
         ) as http:
-            yield Browser(self, http)
-            # The connections belong to this event loop.
-            await self.app._site.client.aclose()
+            try:
+                yield Browser(self, http)
+            finally:
+                # The connections belong to this event loop.
+                with anyio.CancelScope(shield=True):
+                    await self.app._site.client.aclose()
 
 
 async def tell_who(scope: Any, receive: Any, send: Any) -> None:

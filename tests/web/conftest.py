@@ -1,23 +1,12 @@
-"""The fake network, started once for the tests of this folder."""
-
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import pytest
 
-from tests.web.fake_network import FakeNetwork, running_fake_network
-
-
-@pytest.fixture(scope="package")
-def _fake_network() -> Iterator[FakeNetwork]:
-    with running_fake_network() as fake:
-        yield fake
+from tests.network.atproto import Servers
+from tests.web.browsing import WebSite
 
 
 @pytest.fixture
-def fake(_fake_network: FakeNetwork) -> Iterator[FakeNetwork]:
-    """A host that is everything, and does what the test wants."""
-    _fake_network.reset()
-    yield _fake_network
-    _fake_network.go_on.set()
+def site(servers: Servers) -> WebSite:
+    """An application that people log in to."""
+    return WebSite(servers)

@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import httpx
 import pytest
+from starlette.types import ASGIApp
 
 from atproto_oauth_asgi.exceptions import StoreError
-from tests.web.browsing import WebSite
-from tests.web.fake_network import (
+from tests.network.atproto import (
     ALICE,
     BOB,
-    FakeNetwork,
-    broken,
-    elsewhere,
-    malformed,
+    ISSUER,
+    REVOKE,
+    TOKEN,
+    Servers,
+    assert_given_back,
 )
+from tests.network.programs import (
+    after,
+)
+from tests.web.browsing import ELSEWHERE, MALFORMED, OUT_OF_ORDER, WebSite
 from tests.web.reading import Page
 
 pytestmark = pytest.mark.anyio
 
 FORM = "application/x-www-form-urlencoded"
-
-
-@pytest.fixture
-def site(fake: FakeNetwork) -> WebSite:
-    return WebSite(fake)
 
 
 def hidden(response: httpx.Response) -> dict[str | None, str | None]:
@@ -75,13 +77,13 @@ async def test_callback_when_in_another_browser_then_nothing_is_taken(
     """Whoever lacks the cookie is refused, and the right browser still gets in."""
     async with site.browser() as alices, site.browser() as eves:
         await alices.begin()
-        await eves.begin("bob.test")
-        mine, theirs = (form["state"] for form in site.fake.pushed)
+        await eves.begin("bob.example.com")
+        mine, theirs = site.states
         assert mine != theirs
         wrong = [
             await eves.come_back(state=mine),
             await eves.come_back(state=mine, code=None, error="access_denied"),
-            await eves.http.head(site.fake.callback_path(state=mine)),
+            await eves.http.head(site.callback_path(state=mine)),
         ]
         [(name, _)] = alices.login_cookies.items()
         [(_, value)] = eves.login_cookies.items()
@@ -89,7 +91,7 @@ async def test_callback_when_in_another_browser_then_nothing_is_taken(
         wrong.append(await eves.come_back(state=mine))
         assert [each.status_code for each in wrong] == [400, 400, 405, 400]
         assert all(each.headers.get_list("set-cookie") == [] for each in wrong)
-        assert site.fake.tokens == []
+        assert site.servers.sent(TOKEN) == []
         assert (await alices.come_back(state=mine)).status_code == 303
         assert await alices.who() == ALICE
         assert await eves.who() is None
@@ -129,8 +131,8 @@ async def test_callback_when_it_is_malformed_then_400_and_the_login_is_not_used(
     """A request that means nothing takes nothing, sends nothing, and echoes nothing."""
     async with site.browser() as browser:
         await browser.begin()
-        state = site.fake.pushed[-1]["state"]
-        known = {"state": state, "iss": site.fake.origin, "long": "z" * 5000}
+        state = site.states[-1]
+        known = {"state": state, "iss": ISSUER, "long": "z" * 5000}
         many = "&".join(f"a{number}=1" for number in range(500))
         filled = query.format(**known, many=many)
         response = await browser.http.get(f"/oauth/callback?{filled}")
@@ -138,7 +140,7 @@ async def test_callback_when_it_is_malformed_then_400_and_the_login_is_not_used(
         assert response.headers["cache-control"] == "no-store"
         assert response.headers["referrer-policy"] == "no-referrer"
         assert state not in response.text
-        assert site.fake.tokens == []
+        assert site.servers.sent(TOKEN) == []
         assert (await browser.come_back()).status_code == 303
 
 
@@ -169,18 +171,18 @@ async def test_callback_when_it_is_an_error_or_of_another_server_then_it_is_over
     async with site.browser() as browser:
         await browser.begin()
         filled = {
-            name: value and value.replace("{iss}", site.fake.origin)
+            name: value and value.replace("{iss}", ISSUER)
             for name, value in changes.items()
         }
         response = await browser.come_back(**filled)
         assert response.status_code == 400
         assert "alert(1)" not in response.text
         assert "xxxx" not in response.text
-        assert site.fake.tokens == []
+        assert site.servers.sent(TOKEN) == []
         assert await browser.who() is None
         # And what was used up stays so, whoever asks again.
         assert (await browser.come_back()).status_code == 400
-        assert site.fake.tokens == []
+        assert site.servers.sent(TOKEN) == []
 
 
 @pytest.mark.covers("CB-05", "LGN-04", "CB-04")
@@ -190,7 +192,7 @@ async def test_callback_when_twenty_come_at_once_then_one_code_and_one_session(
     """A double delivery waits for the first, and gets the very same cookie."""
     async with site.browser() as browser:
         await browser.begin()
-        path = site.fake.callback_path()
+        path = site.callback_path()
         cookies = browser.login_cookies
         lines: list[str] = []
 
@@ -207,7 +209,7 @@ async def test_callback_when_twenty_come_at_once_then_one_code_and_one_session(
         async with anyio.create_task_group() as group:
             for _ in range(20):
                 group.start_soon(deliver)
-        assert len(site.fake.tokens) == 1
+        assert len(site.servers.sent(TOKEN)) == 1
         assert len(lines) == 20
         assert len(set(lines)) == 1
 
@@ -220,7 +222,7 @@ async def test_callback_when_it_comes_again_then_a_minute_long(
     """After that, a callback with a copy of the cookie is worth nothing."""
     async with site.browser() as browser:
         await browser.begin()
-        copied, path = browser.login_cookies, site.fake.callback_path()
+        copied, path = browser.login_cookies, site.callback_path()
         assert (await browser.http.get(path)).status_code == 303
         first = browser.session_cookie
         browser.http.cookies.clear()
@@ -228,7 +230,7 @@ async def test_callback_when_it_comes_again_then_a_minute_long(
         site.clock.now += after_s
         assert (await browser.http.get(path)).status_code == status
         assert browser.session_cookie == (first if status == 303 else None)
-        assert len(site.fake.tokens) == 1
+        assert len(site.servers.sent(TOKEN)) == 1
 
 
 @pytest.mark.covers("LGN-04", "SESS-14")
@@ -238,7 +240,7 @@ async def test_callback_when_it_comes_again_after_a_logout_then_refused(
     """Nothing that sets a session cookie forgets that the person has logged out."""
     async with site.browser() as browser:
         await browser.begin()
-        copied, path = browser.login_cookies, site.fake.callback_path()
+        copied, path = browser.login_cookies, site.callback_path()
         await browser.http.get(path)
         await browser.http.post("/oauth/logout")
         browser.restore(copied)
@@ -251,10 +253,10 @@ async def test_callback_when_it_comes_again_to_a_renewed_session_then_it_lives_o
     site: WebSite,
 ) -> None:
     """A reload does not put an old cookie in the place of a newer one."""
-    site.fake.token = {"expires_in": 20}
+    site.servers.net.set_token_lifetime(20)
     async with site.browser() as browser:
         await browser.begin()
-        copied, path = browser.login_cookies, site.fake.callback_path()
+        copied, path = browser.login_cookies, site.callback_path()
         await browser.http.get(path)
         site.clock.now += 30
         assert await browser.who() == ALICE
@@ -263,7 +265,7 @@ async def test_callback_when_it_comes_again_to_a_renewed_session_then_it_lives_o
         assert (await browser.http.get(path)).status_code == 303
         assert browser.session_cookie == newer
         assert await browser.who() == ALICE
-        assert site.fake.revoked == []
+        assert site.servers.sent(REVOKE) == []
 
 
 @pytest.mark.covers("CB-18", "LGN-12", "PAR-12")
@@ -277,7 +279,7 @@ async def test_callback_when_it_is_late_then_refused_though_the_cookie_is_there(
         assert len(browser.login_cookies) == 1
         response = await browser.come_back()
         assert response.status_code == 400
-        assert site.fake.tokens == []
+        assert site.servers.sent(TOKEN) == []
         site.clock.now -= 11 * 60
         assert (await browser.come_back()).status_code == 400
 
@@ -291,27 +293,30 @@ async def test_callback_when_the_tokens_are_wrong_then_the_session_before_lives_
     async with site.browser() as browser:
         await browser.log_in()
         before = browser.session_cookie
-        site.fake.token = {**token, "refresh_token": "to-be-revoked"}
+        site.servers.alter(ISSUER + TOKEN, token)
         await browser.begin()
         assert (await browser.come_back()).status_code in {400, 502}
         assert browser.session_cookie == before
         assert await browser.who() == ALICE
-        assert "to-be-revoked" in site.fake.revoked
+        first, refused = site.servers.issued[1::2]
+        assert first not in site.servers.revoked()
+        assert refused in site.servers.revoked()
+        assert len(site.servers.net.sessions()) == 1
 
 
 @pytest.mark.covers("CB-19", "ERR-04", "ASGI-20", "TOK-02")
-@pytest.mark.parametrize("answer", [broken(500), malformed, elsewhere])
+@pytest.mark.parametrize("program", [OUT_OF_ORDER, MALFORMED, ELSEWHERE])
 async def test_callback_when_the_token_endpoint_is_broken_then_502_and_sent_once(
-    site: WebSite, answer: Any
+    site: WebSite, program: ASGIApp
 ) -> None:
     """A code is sent once, whatever comes back, and nobody is logged in or out."""
     async with site.browser() as browser:
         await browser.log_in()
-        site.fake.answers["/oauth/token"] = answer
+        site.servers.on(ISSUER + TOKEN, program)
         await browser.begin()
         for status in (502, 400):
             assert (await browser.come_back()).status_code == status
-        assert len(site.fake.tokens) == 2
+        assert len(site.servers.sent(TOKEN)) == 2
         assert await browser.who() == ALICE
 
 
@@ -327,7 +332,7 @@ async def test_login_when_logged_in_before_then_the_former_session_is_ended(
         await browser.log_in()
         assert browser.cookies.keys() == before.keys()
         assert browser.cookies != before
-        assert len(site.fake.revoked) == 1
+        assert len(site.servers.revoked()) == 1
         assert await browser.who() == ALICE
         assert await other.who() == ALICE
         browser.http.cookies.clear()
@@ -341,13 +346,13 @@ async def test_login_when_the_session_does_not_fit_then_it_fails_and_is_revoked(
 ) -> None:
     """Half a cookie is never set; the operator reads what helps."""
     noise = secrets.token_hex(5000)
-    site.fake.token = {"access_token": noise, "refresh_token": "to-be-revoked"}
+    site.servers.alter(ISSUER + TOKEN, {"access_token": noise})
     async with site.browser() as browser:
         await browser.begin()
         response = await browser.come_back()
         assert response.status_code == 500
         assert response.headers.get_list("set-cookie") == []
-        assert site.fake.revoked == ["to-be-revoked"]
+        assert_given_back(site.servers)
 
 
 @pytest.mark.covers("COOKIE-04", "CKE-07", "RET-13", "LGN-09")
@@ -366,17 +371,17 @@ async def test_callback_when_the_cookie_was_changed_then_refused(site: WebSite) 
         for each in [*changed, session, value + "=", value[:-1]]:
             browser.restore({name: each})
             assert (await browser.come_back()).status_code == 400
-        assert len(site.fake.tokens) == 1
+        assert len(site.servers.sent(TOKEN)) == 1
         browser.restore({name: value})
         assert (await browser.come_back()).status_code == 303
 
 
 @pytest.mark.covers("ASGI-13", "ASG-07", "COOKIE-04")
 async def test_login_when_two_apps_share_a_browser_then_neither_reads_the_other_s(
-    fake: FakeNetwork,
+    servers: Servers,
 ) -> None:
     """Two middlewares, one secret: a login begun at one does not end at the other."""
-    one, two = WebSite(fake), WebSite(fake, cookie_name="second")
+    one, two = WebSite(servers), WebSite(servers, cookie_name="second")
     async with one.browser() as here, two.browser() as there:
         await here.log_in()
         there.restore(here.cookies)
@@ -388,9 +393,9 @@ async def test_login_when_two_apps_share_a_browser_then_neither_reads_the_other_
 
 
 @pytest.mark.covers("ASGI-19", "ASG-19")
-async def test_login_when_another_worker_ends_it_then_works(fake: FakeNetwork) -> None:
+async def test_login_when_another_worker_ends_it_then_works(servers: Servers) -> None:
     """The pending login travels with the browser; any worker can go on with it."""
-    one, two = WebSite(fake), WebSite(fake)
+    one, two = WebSite(servers), WebSite(servers)
     async with one.browser() as here, two.browser() as there:
         await here.begin(return_to="/notes")
         there.restore(here.cookies)
@@ -401,15 +406,20 @@ async def test_login_when_another_worker_ends_it_then_works(fake: FakeNetwork) -
 
 
 def out_of_order(site: WebSite, method: str) -> Callable[[], None]:
-    """Let one method of the store fail; return what repairs it."""
-    store = site.app._site.store
+    """Let one method of the stores fail; return what repairs it."""
+    stores = (site.app._site.store, site.app._site.logins)
 
     async def fail(*_: Any, **__: Any) -> Awaitable[None]:
         message = "the store does not answer"
         raise StoreError(message)
 
-    setattr(store, method, fail)
-    return lambda: delattr(store, method)
+    def repair() -> None:
+        for store in stores:
+            delattr(store, method)
+
+    for store in stores:
+        setattr(store, method, fail)
+    return repair
 
 
 @pytest.mark.covers("STORE-01", "ASG-12")
@@ -421,7 +431,7 @@ async def test_callback_when_the_store_cannot_be_read_then_503_and_nothing_is_se
         await browser.begin()
         repair = out_of_order(site, "load")
         assert (await browser.come_back()).status_code == 503
-        assert site.fake.tokens == []
+        assert site.servers.sent(TOKEN) == []
         repair()
         assert (await browser.come_back()).status_code == 303
 
@@ -431,13 +441,24 @@ async def test_callback_when_the_outcome_cannot_be_kept_then_503_and_revoked(
     site: WebSite,
 ) -> None:
     """Tokens that nobody can have are given back."""
-    site.fake.token = {"refresh_token": "to-be-revoked"}
     async with site.browser() as browser:
         await browser.begin()
         out_of_order(site, "save")
         assert (await browser.come_back()).status_code == 503
-        assert site.fake.revoked == ["to-be-revoked"]
+        assert_given_back(site.servers)
         assert browser.session_cookie is None
+
+
+def take_time_to_save(site: WebSite) -> None:
+    """Let the store give others a turn, as one that is far away does."""
+    store = site.app._site.logins
+    save = store.save
+
+    async def save_later(*args: Any, **options: Any) -> Any:
+        await anyio.lowlevel.checkpoint()
+        return await save(*args, **options)
+
+    store.save = save_later  # type: ignore[method-assign]
 
 
 @pytest.mark.covers("CB-19", "ASGI-11")
@@ -447,13 +468,20 @@ async def test_callback_when_the_browser_leaves_then_the_reload_gets_in(
     """A code that was sent is not lost: what came of it waits for the browser."""
     async with site.browser() as browser:
         await browser.begin()
-        copied, path = browser.login_cookies, site.fake.callback_path()
-        site.fake.slow.add("/oauth/token")
+        copied, path = browser.login_cookies, site.callback_path()
+        take_time_to_save(site)
+        is_asked, go_on = threading.Event(), threading.Event()
+
+        async def wait() -> None:
+            is_asked.set()
+            await anyio.to_thread.run_sync(go_on.wait, 10)
+
+        site.servers.on(ISSUER + TOKEN, after(wait))
 
         async def leave() -> None:
-            await anyio.to_thread.run_sync(site.fake.is_asked_slowly.wait, 10)
+            await anyio.to_thread.run_sync(is_asked.wait, 10)
             scope.cancel()
-            site.fake.go_on.set()
+            go_on.set()
 
         async with anyio.create_task_group() as group:
             group.start_soon(leave)
@@ -464,4 +492,4 @@ async def test_callback_when_the_browser_leaves_then_the_reload_gets_in(
         browser.restore(copied)
         assert (await browser.http.get(path)).status_code == 303
         assert await browser.who() == ALICE
-        assert len(site.fake.tokens) == 1
+        assert len(site.servers.sent(TOKEN)) == 1

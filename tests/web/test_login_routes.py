@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 import anyio
 import anyio.to_thread
 import httpx
 import pytest
+from starlette.types import ASGIApp
 
-from tests.web.browsing import ORIGIN, WebSite
-from tests.web.fake_network import (
-    FakeNetwork,
-    broken,
-    elsewhere,
-    malformed,
+from atproto_oauth_asgi.testing import behaviours
+from tests.network.atproto import (
+    ISSUER,
+    METADATA,
+    PAR,
+    PDS,
+    RESOURCE,
+    Servers,
 )
+from tests.web.browsing import ELSEWHERE, MALFORMED, ORIGIN, OUT_OF_ORDER, WebSite
 from tests.web.reading import Page
 
 pytestmark = pytest.mark.anyio
 
 FORM = "application/x-www-form-urlencoded"
-
-
-@pytest.fixture
-def site(fake: FakeNetwork) -> WebSite:
-    return WebSite(fake)
 
 
 def hidden(response: httpx.Response) -> dict[str | None, str | None]:
@@ -42,7 +40,7 @@ async def test_form_when_it_is_opened_then_prefilled_and_nothing_begins(
     """A link may prefill the form; only a person can send it."""
     async with site.browser(**headers) as browser:
         query = {
-            "identifier": "alice.test",
+            "identifier": "alice.example.com",
             "return_to": "/notes?page=2",
             "scope": "atproto",
             "prompt": "login",
@@ -52,7 +50,7 @@ async def test_form_when_it_is_opened_then_prefilled_and_nothing_begins(
         assert response.status_code == 200
         assert {k: v for k, v in query.items() if k != "other"} == hidden(response)
         assert browser.cookies == {}
-        assert site.fake.asked == []
+        assert site.servers.seen == []
 
 
 @pytest.mark.covers("RET-01", "RET-12", "LOGIN-03")
@@ -96,11 +94,13 @@ async def test_login_when_another_page_posts_then_403_and_nothing_is_sent(
     headers = {"Origin": origin, "Sec-Fetch-Site": fetch_site}
     async with site.browser(**headers) as browser:
         for path in ("/oauth/login", "/oauth/logout"):
-            response = await browser.http.post(path, data={"identifier": "alice.test"})
+            response = await browser.http.post(
+                path, data={"identifier": "alice.example.com"}
+            )
             assert response.status_code == 403
             assert response.headers["cache-control"] == "no-store"
         assert browser.cookies == {}
-        assert site.fake.asked == []
+        assert site.servers.seen == []
 
 
 @pytest.mark.covers("LOGIN-01")
@@ -114,33 +114,33 @@ async def test_login_when_another_page_posts_then_403_and_nothing_is_sent(
     ],
 )
 async def test_login_when_our_page_posts_then_begins(
-    fake: FakeNetwork, origin: str | None, fetch_site: str | None
+    servers: Servers, origin: str | None, fetch_site: str | None
 ) -> None:
     """Our own pages, and those that are trusted, may."""
-    site = WebSite(fake, trusted_origins=["https://www.example.com"])
+    site = WebSite(servers, trusted_origins=["https://www.example.com"])
     headers = {"Origin": origin, "Sec-Fetch-Site": fetch_site}
     async with site.browser(**headers) as browser:
-        assert (await browser.begin()).startswith(f"{fake.origin}/oauth/authorize?")
+        assert (await browser.begin()).startswith(f"{ISSUER}/oauth/authorize?")
 
 
 @pytest.mark.covers("LOGIN-02", "DOS-A11", "RET-12", "ERR-04")
 @pytest.mark.parametrize(
     ("content", "media_type", "status"),
     [
-        ("identifier=alice.test&identifier=bob.test", FORM, 400),
-        ("identifier=alice.test&return_to=/ok&return_to=//evil", FORM, 400),
-        ("identifier=alice.test&prompt=steal", FORM, 400),
-        ("identifier=alice.test&scope=atproto%20transition:generic", FORM, 400),
-        ("identifier=alice.test&scope=other", FORM, 400),
+        ("identifier=alice.example.com&identifier=bob.example.com", FORM, 400),
+        ("identifier=alice.example.com&return_to=/ok&return_to=//evil", FORM, 400),
+        ("identifier=alice.example.com&prompt=steal", FORM, 400),
+        ("identifier=alice.example.com&scope=atproto%20transition:generic", FORM, 400),
+        ("identifier=alice.example.com&scope=other", FORM, 400),
         ("identifier=" + "a" * 9000, FORM, 413),
-        ("identifier=alice.test", "multipart/form-data; boundary=x", 415),
-        ("identifier=alice.test", "text/plain", 415),
+        ("identifier=alice.example.com", "multipart/form-data; boundary=x", 415),
+        ("identifier=alice.example.com", "text/plain", 415),
         (
-            '{"identifier": "alice.test", "identifier": "bob.test"}',
+            '{"identifier": "alice.example.com", "identifier": "bob.example.com"}',
             "application/json",
             400,
         ),
-        ('["alice.test"]', "application/json", 400),
+        ('["alice.example.com"]', "application/json", 400),
         ("{", "application/json", 400),
     ],
 )
@@ -155,19 +155,19 @@ async def test_login_when_the_body_is_wrong_then_its_status_and_nothing_is_sent(
         )
         assert response.status_code == status
         assert browser.cookies == {}
-        assert site.fake.pushed == []
+        assert site.servers.sent(PAR) == []
 
 
 @pytest.mark.covers("ERR-04", "LOGIN-08", "ID-01", "ERR-01", "WEB-04", "LOG-04")
 @pytest.mark.parametrize(
     "identifier",
     [
-        "nobody.test",
+        "nobody.example.com",
         "",
         "not a handle",
         "did:key:abc",
         '"><svg onload=alert(1)>',
-        "alice.test\r\nHost: evil",
+        "alice.example.com\r\nHost: evil",
         "\x1b[31m",
     ],
 )
@@ -194,16 +194,20 @@ async def test_login_when_there_is_no_such_account_then_the_form_keeps_the_text(
 async def test_login_when_json_is_sent_then_json_comes_back(site: WebSite) -> None:
     """A page of the application's own gets the URL, and facts instead of pages."""
     async with site.browser() as browser:
-        members = {"identifier": "alice.test", "return_to": "/notes", "scope": None}
+        members = {
+            "identifier": "alice.example.com",
+            "return_to": "/notes",
+            "scope": None,
+        }
         response = await browser.http.post("/oauth/login", json=members)
         assert response.status_code == 200
         assert list(response.json()) == ["authorization_url"]
         url = response.json()["authorization_url"]
-        assert url.startswith(f"{site.fake.origin}/oauth/authorize?")
+        assert url.startswith(f"{ISSUER}/oauth/authorize?")
         assert response.headers["cache-control"] == "no-store"
         back = await browser.come_back()
         assert (back.status_code, back.headers["location"]) == (303, "/notes")
-        for identifier, status in (("nobody.test", 400), (1, 400)):
+        for identifier, status in (("nobody.example.com", 400), (1, 400)):
             members = {"identifier": identifier}  # type: ignore[dict-item]
             problem = await browser.http.post("/oauth/login", json=members)
             assert problem.status_code == status
@@ -218,7 +222,7 @@ async def test_login_when_the_way_back_is_odd_then_it_leads_home(
 ) -> None:
     """No text that JSON can carry ends in an error, or elsewhere."""
     async with site.browser() as browser:
-        body = json.dumps({"identifier": "alice.test", "return_to": text})
+        body = json.dumps({"identifier": "alice.example.com", "return_to": text})
         response = await browser.http.post(
             "/oauth/login", content=body, headers={"content-type": "application/json"}
         )
@@ -241,7 +245,7 @@ async def test_login_when_begun_many_times_then_three_can_be_finished(
         assert len(flows) == 3
         statuses = {}
         for number in (3, 5, 4, 2, 0):
-            state = site.fake.pushed[number]["state"]
+            state = site.states[number]
             response = await browser.come_back(state=state)
             statuses[number] = response.status_code
         assert statuses == {3: 303, 5: 303, 4: 303, 2: 400, 0: 400}
@@ -250,41 +254,40 @@ async def test_login_when_begun_many_times_then_three_can_be_finished(
 
 @pytest.mark.covers("ERR-04", "LOGIN-08", "ASGI-20")
 @pytest.mark.parametrize(
-    ("path", "answer"),
+    ("url", "program"),
     [
-        ("/.well-known/oauth-protected-resource", broken(500)),
-        ("/.well-known/oauth-authorization-server", malformed),
-        ("/oauth/par", broken(503)),
-        ("/oauth/par", malformed),
-        ("/oauth/par", elsewhere),
+        (PDS + RESOURCE, OUT_OF_ORDER),
+        (ISSUER + METADATA, MALFORMED),
+        (ISSUER + PAR, behaviours.status(503, "out of order")),
+        (ISSUER + PAR, MALFORMED),
+        (ISSUER + PAR, ELSEWHERE),
     ],
 )
 async def test_login_when_a_host_is_broken_then_it_is_not_our_failure(
-    site: WebSite, path: str, answer: Any
+    site: WebSite, url: str, program: ASGIApp
 ) -> None:
     """Somebody else's misbehaviour is a 502, told in the form, with nothing kept."""
-    site.fake.answers[path] = answer
+    site.servers.on(url, program)
     async with site.browser() as browser:
         response = await browser.http.post(
-            "/oauth/login", data={"identifier": "alice.test"}
+            "/oauth/login", data={"identifier": "alice.example.com"}
         )
         assert response.status_code == 502
-        assert hidden(response)["identifier"] == "alice.test"
+        assert hidden(response)["identifier"] == "alice.example.com"
         assert "out of order" not in response.text
         assert browser.cookies == {}
 
 
 @pytest.mark.covers("LOGIN-13", "DOS-01")
-async def test_login_when_a_host_hangs_then_gives_up_in_time(fake: FakeNetwork) -> None:
+async def test_login_when_a_host_hangs_then_gives_up_in_time(servers: Servers) -> None:
     """All steps together have one budget."""
-    site = WebSite(fake, network=fake.network(login_budget_s=0.2))
-    fake.slow.add("/oauth/par")
+    site = WebSite(servers, network=servers.network(login_budget_s=0.2))
+    servers.on(ISSUER + PAR, behaviours.hang())
     async with site.browser() as browser:
         with anyio.fail_after(5):
             response = await browser.http.post(
-                "/oauth/login", data={"identifier": "alice.test"}
+                "/oauth/login", data={"identifier": "alice.example.com"}
             )
-        fake.go_on.set()
         assert response.status_code == 504
 
 
@@ -294,7 +297,7 @@ async def test_login_when_posted_to_localhost_then_421(site: WebSite) -> None:
     headers = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
     async with site.browser(**headers) as browser:
         response = await browser.http.post(
-            "/oauth/login", data={"identifier": "alice.test"}
+            "/oauth/login", data={"identifier": "alice.example.com"}
         )
         assert response.status_code == 421
-        assert site.fake.asked == []
+        assert site.servers.seen == []

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import anyio
 import pytest
+from starlette.types import ASGIApp
 
 from atproto_oauth_asgi.sessions import refresh
-from tests.web.browsing import WebSite
-from tests.web.fake_network import ALICE, FakeNetwork, broken, elsewhere
+from atproto_oauth_asgi.testing import behaviours
+from tests.network.atproto import (
+    ALICE,
+    ISSUER,
+    REVOKE,
+    assert_given_back,
+)
+from tests.web.browsing import ELSEWHERE, OUT_OF_ORDER, WebSite
 from tests.web.reading import Page
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def site(fake: FakeNetwork) -> WebSite:
-    return WebSite(fake)
 
 
 @pytest.mark.covers("LOGOUT-01", "OUT-01", "HTTP-01")
@@ -26,7 +28,7 @@ async def test_logout_when_a_link_leads_there_then_it_only_asks(site: WebSite) -
         response = await browser.http.get("/oauth/logout?return_to=/bye")
         assert response.status_code == 200
         assert Page(response.text).fields() == {"return_to": "/bye"}
-        assert "@alice.test" in response.text
+        assert "@alice.example.com" in response.text
         assert await browser.who() == ALICE
 
 
@@ -49,7 +51,6 @@ async def test_logout_when_posted_then_over_here_and_at_the_server(
     site: WebSite,
 ) -> None:
     """The cookie goes, the refresh token is revoked, and again is no error."""
-    site.fake.token = {"refresh_token": "the-refresh-token"}
     async with site.browser() as browser:
         await browser.log_in()
         for _ in range(2):
@@ -64,7 +65,7 @@ async def test_logout_when_posted_then_over_here_and_at_the_server(
             assert "; Path=/" in line
             assert browser.cookies == {}
             assert await browser.who() is None
-        assert site.fake.revoked == ["the-refresh-token"]
+        assert_given_back(site.servers)
 
 
 @pytest.mark.covers("SESS-14", "CKE-09", "SES-06", "SESS-05", "ASG-20")
@@ -146,19 +147,19 @@ async def test_logout_when_json_is_sent_then_json_comes_back(site: WebSite) -> N
 
 
 @pytest.mark.covers("LOGOUT-02", "LOGOUT-04", "LOGOUT-05", "OUT-02")
-@pytest.mark.parametrize("answer", [broken(500), broken(400), elsewhere])
+@pytest.mark.parametrize("program", [OUT_OF_ORDER, behaviours.status(400), ELSEWHERE])
 async def test_logout_when_the_server_is_broken_then_over_here_all_the_same(
-    site: WebSite, answer: object
+    site: WebSite, program: ASGIApp
 ) -> None:
     """Whatever the server answers, the person is logged out."""
-    site.fake.answers["/oauth/revoke"] = answer  # type: ignore[assignment]
+    site.servers.on(ISSUER + REVOKE, program)
     async with site.browser() as browser:
         await browser.log_in()
         copied = browser.cookies
         assert (await browser.http.post("/oauth/logout")).status_code == 303
         browser.restore(copied)
         assert await browser.who() is None
-        assert len(site.fake.revoked) == 1
+        assert len(site.servers.sent(REVOKE)) == 1
 
 
 @pytest.mark.covers("LOGOUT-02", "OUT-02")
@@ -169,9 +170,8 @@ async def test_logout_when_the_server_hangs_then_the_answer_comes_in_time(
     monkeypatch.setattr(refresh, "_REVOCATION_BUDGET_S", 0.05)
     async with site.browser() as browser:
         await browser.log_in()
-        site.fake.slow.add("/oauth/revoke")
+        site.servers.on(ISSUER + REVOKE, behaviours.hang())
         with anyio.fail_after(5):
             response = await browser.http.post("/oauth/logout")
-        site.fake.go_on.set()
         assert response.status_code == 303
         assert await browser.who() is None

@@ -16,6 +16,7 @@ from atproto_oauth_asgi.exceptions import (
     OAuthError,
     StoreError,
     TimedOut,
+    TooManyLogins,
     WrongBrowser,
 )
 from atproto_oauth_asgi.web.pages import error_page
@@ -30,7 +31,7 @@ PROBLEMS: list[Problem] = [
     StoreError("internal detail"),
     LoginDenied("internal detail", error="access_denied"),
     "csrf",
-    "too_many_logins",
+    TooManyLogins("internal detail"),
     None,
 ]
 

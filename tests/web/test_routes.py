@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from atproto_oauth_asgi.config import ClientKey
+from atproto_oauth_asgi.client_keys import ClientKey
 from atproto_oauth_asgi.crypto.keys import generate_private_key
 from tests.sessions.making import make_session
 from tests.web.desk import Desk

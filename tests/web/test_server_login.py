@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from atproto_oauth_asgi.testing import behaviours
+from tests.network.atproto import (
+    ALICE,
+    BOB,
+    ISSUER,
+    PAR,
+    PDS,
+    RESOURCE,
+    REVOKE,
+)
 from tests.web.browsing import WebSite
-from tests.web.fake_network import ALICE, BOB, FakeNetwork, broken
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def site(fake: FakeNetwork) -> WebSite:
-    return WebSite(fake)
 
 
 @pytest.mark.covers("DISC-18", "DISC-19")
@@ -21,12 +25,13 @@ async def test_login_when_a_server_is_typed_then_whoever_signs_in_is_logged_in(
     site: WebSite, slash: str, did: str
 ) -> None:
     """The form takes the address of a server; no account is hinted at."""
-    site.fake.token = {"sub": did}
+    site.servers.signs_in = did
     async with site.browser() as browser:
-        await browser.log_in(f"{site.fake.origin}{slash}")
-        assert "login_hint" not in site.fake.pushed[0]
+        await browser.log_in(f"{PDS}{slash}")
+        [pushed] = site.servers.taken(PAR)
+        assert "login_hint" not in pushed.form
         assert await browser.who() == did
-        assert site.fake.revoked == []
+        assert site.servers.sent(REVOKE) == []
 
 
 @pytest.mark.covers("DISC-18")
@@ -34,11 +39,8 @@ async def test_login_when_the_server_is_no_pds_then_is_taken_for_the_other_kind(
     site: WebSite,
 ) -> None:
     """An authorization server may stand on a host of its own."""
-    path = "/.well-known/oauth-protected-resource"
-    site.fake.answers[path] = broken(404)
     async with site.browser() as browser:
-        await browser.begin(site.fake.origin)
-        del site.fake.answers[path]
+        await browser.begin(ISSUER)
         assert (await browser.come_back()).status_code == 303
         assert await browser.who() == ALICE
 
@@ -49,11 +51,11 @@ async def test_login_when_the_server_lies_then_nobody_is_logged_in(
 ) -> None:
     """It vouches for an account that does not lead to it."""
     async with site.browser() as browser:
-        await browser.begin(site.fake.origin)
-        site.fake.answers["/.well-known/oauth-protected-resource"] = broken(404)
+        await browser.begin(PDS)
+        site.servers.on(PDS + RESOURCE, behaviours.status(404))
         assert (await browser.come_back()).status_code >= 400
         assert await browser.who() is None
-        assert len(site.fake.revoked) == 1
+        assert len(site.servers.revoked()) == 1
 
 
 @pytest.mark.covers("DISC-18")
@@ -63,7 +65,7 @@ async def test_login_when_more_than_a_server_is_typed_then_form_again(
 ) -> None:
     """Nothing is cut off and guessed at."""
     async with site.browser() as browser:
-        data = {"identifier": f"{site.fake.origin}{tail}"}
+        data = {"identifier": f"{PDS}{tail}"}
         response = await browser.http.post("/oauth/login", data=data)
         assert response.status_code == 400
-        assert site.fake.asked == []
+        assert site.servers.seen == []

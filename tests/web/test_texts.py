@@ -13,6 +13,7 @@ from atproto_oauth_asgi.exceptions import (
     AuthorizationServerError,
     Blocked,
     IdentityError,
+    InvalidIdentifier,
     LoginDenied,
     OAuthError,
     OAuthTokenError,
@@ -28,7 +29,6 @@ OWN_CODES = {
     "csrf_headers_missing",
     "bad_request",
     "unsupported_media_type",
-    "too_many_logins",
     "not_found",
     "method_not_allowed",
     "wrong_host",
@@ -175,6 +175,16 @@ def test_explain_when_an_address_is_blocked_then_tells_no_more_than_unreachable(
     assert explain(Blocked("10.0.0.1")).text == explain(Unreachable("x")).text
 
 
+def test_explain_when_a_server_was_meant_then_speaks_of_servers() -> None:
+    """Whoever has typed an address is not told how handles look, or not alone."""
+    account = explain(InvalidIdentifier("x"))
+    server = explain(InvalidIdentifier("x", meant="server"))
+    assert account.code == server.code == "invalid_identifier"
+    assert "server" not in words(account.text)
+    assert "https://bsky.social" in server.text.what
+    assert "handle" in server.text.now
+
+
 class _HouseRule(IdentityError):
     """An error that an application has made."""
 
@@ -219,7 +229,7 @@ def test_explain_when_statuses_are_listed_then_each_fits() -> None:
     assert found["timed_out"] == 504
     assert found["store"] == 503
     assert explain("csrf").status_code == 403
-    assert explain("too_many_logins").status_code == 429
+    assert found["too_many_logins"] == 429
     ours = {code for code, status in found.items() if status == 500}
     assert ours == {"oauth_error", "configuration", "cookie_too_large"}
 

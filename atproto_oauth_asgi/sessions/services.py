@@ -1,0 +1,121 @@
+"""The parts of the session floor, put together for one client."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from atproto_oauth_asgi.config import SecretKey
+from atproto_oauth_asgi.crypto.secret_keys import load_secrets
+from atproto_oauth_asgi.dpop import Clock
+from atproto_oauth_asgi.exceptions import ConfigurationError
+from atproto_oauth_asgi.models import OAuthSession
+from atproto_oauth_asgi.network.services import NetworkServices
+from atproto_oauth_asgi.sessions.exchange import CodeExchange
+from atproto_oauth_asgi.sessions.keeper import (
+    KeptSessions,
+    OnePerAccount,
+    OnSessionUpdated,
+    SessionKeeper,
+)
+from atproto_oauth_asgi.sessions.records import (
+    RecordedSessions,
+    RecordedStates,
+    RecordSealer,
+)
+from atproto_oauth_asgi.sessions.renewing import OwnTokens, SharedRenewal
+from atproto_oauth_asgi.sessions.tokens import TokenRenewal
+from atproto_oauth_asgi.stores.base import RecordStore, SessionStore, StateStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionServices:
+    """What a client needs to make, keep and renew sessions."""
+
+    states: StateStore | None
+    keeper: SessionKeeper
+    exchange: CodeExchange
+    tokens: TokenRenewal
+    renewals: SharedRenewal
+    clock: Clock
+
+    async def begin(self, session: OAuthSession) -> None:
+        """Keep a new session; one that cannot be kept is revoked."""
+        await self.keeper.begin(session, revoke=self.tokens.revoke)
+
+    def own_tokens(self, session: OAuthSession) -> OwnTokens:
+        """Return the tokens of a client that renews them by itself."""
+        return OwnTokens(
+            session,
+            refresh=self.renewals.renew,
+            keeper=self.keeper,
+            clock=self.clock,
+        )
+
+
+def build_session_services(  # noqa: PLR0913 - what an application names
+    net: NetworkServices,
+    *,
+    states: StateStore | RecordStore | None,
+    sessions: SessionStore | RecordStore | None,
+    on_session_updated: OnSessionUpdated | None,
+    sealer: RecordSealer | None,
+    required_scopes: Sequence[str],
+    clock: Clock,
+) -> SessionServices:
+    """Return the services of one client.
+
+    Raises:
+        ConfigurationError: there is a ``RecordStore`` and nothing to seal with.
+    """
+    keeper = SessionKeeper(_kept_sessions(sessions, sealer), on_session_updated)
+    tokens = TokenRenewal(net.accounts, net.server, clock=clock)
+    return SessionServices(
+        states=_state_store(states, sealer),
+        keeper=keeper,
+        exchange=CodeExchange(
+            net.accounts, net.server, required_scopes=required_scopes, clock=clock
+        ),
+        tokens=tokens,
+        renewals=SharedRenewal(tokens, keeper, clock=clock),
+        clock=clock,
+    )
+
+
+def build_sealer(
+    secret_key: SecretKey | None, *, client_id: str, clock: Clock
+) -> RecordSealer | None:
+    """Return what seals the records of a client, if it has a secret.
+
+    Raises:
+        ConfigurationError: the secret is weak.
+    """
+    if secret_key is None:
+        return None
+    secrets = load_secrets(secret_key).reveal()
+    return RecordSealer(secrets, client_id=client_id, clock=clock)
+
+
+def _state_store(
+    store: StateStore | RecordStore | None, sealer: RecordSealer | None
+) -> StateStore | None:
+    if store is None or isinstance(store, StateStore):
+        return store
+    return RecordedStates(store, _require(sealer))
+
+
+def _kept_sessions(
+    store: SessionStore | RecordStore | None, sealer: RecordSealer | None
+) -> KeptSessions | None:
+    if store is None:
+        return None
+    if isinstance(store, SessionStore):
+        return OnePerAccount(store)
+    return RecordedSessions(store, _require(sealer))
+
+
+def _require(sealer: RecordSealer | None) -> RecordSealer:
+    if sealer is None:
+        message = "secret_key: a RecordStore needs one, which seals what it keeps"
+        raise ConfigurationError(message)
+    return sealer

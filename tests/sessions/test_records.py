@@ -1,0 +1,374 @@
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+
+import pytest
+from typing_extensions import override
+
+from atproto_oauth_asgi.crypto.keys import generate_private_key
+from atproto_oauth_asgi.exceptions import (
+    AccountMoved,
+    ClientKeyRetired,
+    SessionError,
+    SessionExpired,
+    SessionRevoked,
+    StoreError,
+)
+from atproto_oauth_asgi.models import (
+    OAuthSession,
+    OAuthState,
+    serialize_oauth_session,
+    serialize_oauth_state,
+)
+from atproto_oauth_asgi.sessions.records import (
+    RecordedSessions,
+    RecordedStates,
+    RecordSealer,
+)
+from atproto_oauth_asgi.stores.base import Record
+from atproto_oauth_asgi.stores.memory import MemoryStore
+from tests.sessions.making import ALICE, NOW, SECRET, Clock, make_session, when
+
+pytestmark = pytest.mark.anyio
+
+CLIENT_ID = "https://app.example.com/oauth-client-metadata.json"
+BOB = "did:plc:bbbbbbbbbbbbbbbbbbbbbbbb"
+DAY_S = 86400.0
+
+
+class SeenStore(MemoryStore):
+    """Remembers all that a store gets to see."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock=clock)
+        self.seen: list[str] = []
+
+    @override
+    async def save(
+        self,
+        kind: str,
+        key: str,
+        value: bytes,
+        *,
+        expires_at: float,
+        owner: str | None = None,
+        if_version: int | None = None,
+    ) -> int | None:
+        self.seen += [kind, key, value.decode("latin-1"), owner or ""]
+        return await super().save(
+            kind,
+            key,
+            value,
+            expires_at=expires_at,
+            owner=owner,
+            if_version=if_version,
+        )
+
+    @override
+    async def load(self, kind: str, key: str) -> Record | None:
+        self.seen += [kind, key]
+        return await super().load(kind, key)
+
+    @override
+    async def keys(self, kind: str, owner: str) -> list[str]:
+        self.seen += [kind, owner]
+        return await super().keys(kind, owner)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(clock: Clock) -> SeenStore:
+    return SeenStore(clock)
+
+
+def sealer(clock: Clock, *secrets: bytes, client_id: str = CLIENT_ID) -> RecordSealer:
+    return RecordSealer(secrets or (SECRET,), client_id=client_id, clock=clock)
+
+
+@pytest.fixture
+def sessions(store: SeenStore, clock: Clock) -> RecordedSessions:
+    return RecordedSessions(store, sealer(clock))
+
+
+@pytest.fixture
+def states(store: SeenStore, clock: Clock) -> RecordedStates:
+    return RecordedStates(store, sealer(clock))
+
+
+def make_state(state: str = "state-canary-1") -> OAuthState:
+    return OAuthState(
+        state=state,
+        pkce_verifier="verifier-canary",
+        redirect_uri="https://app.example.com/callback",
+        scope="atproto",
+        authserver_iss="https://as.example.com",
+        dpop_private_key=generate_private_key(),
+        did=ALICE,
+        created_at=when(NOW),
+        extra='{"binding":"canary-binding"}',
+    )
+
+
+def text_of(session: OAuthSession | None) -> str:
+    assert session is not None
+    return serialize_oauth_session(session)
+
+
+# --- pending logins ----------------------------------------------------------------
+
+
+@pytest.mark.covers("PAR-11")
+async def test_state_when_saved_then_comes_back_whole(states: RecordedStates) -> None:
+    """Every field, the key and ``extra`` included."""
+    state = make_state()
+    await states.save_state(state)
+    kept = await states.get_state(state.state)
+    assert kept is not None
+    assert serialize_oauth_state(kept) == serialize_oauth_state(state)
+
+
+@pytest.mark.covers("CB-05")
+async def test_state_when_taken_twice_then_is_given_once(
+    states: RecordedStates,
+) -> None:
+    """A login is for one callback."""
+    await states.save_state(make_state())
+    assert await states.take_state("state-canary-1") is not None
+    assert await states.take_state("state-canary-1") is None
+    assert await states.get_state("state-canary-1") is None
+
+
+async def test_state_when_deleted_then_is_gone(states: RecordedStates) -> None:
+    """And deleting it once more is no error."""
+    await states.save_state(make_state())
+    await states.delete_state("state-canary-1")
+    await states.delete_state("state-canary-1")
+    assert await states.get_state("state-canary-1") is None
+
+
+@pytest.mark.covers("PAR-12")
+async def test_state_when_ten_minutes_have_passed_then_is_gone(
+    states: RecordedStates, clock: Clock
+) -> None:
+    """Not a second earlier, and not a second later."""
+    await states.save_state(make_state())
+    clock.now += 599
+    assert await states.get_state("state-canary-1") is not None
+    clock.now += 1
+    assert await states.take_state("state-canary-1") is None
+
+
+# --- sessions ----------------------------------------------------------------------
+
+
+async def test_session_when_saved_then_comes_back_whole(
+    sessions: RecordedSessions,
+) -> None:
+    """By its id, and as the only one of the account."""
+    session = make_session()
+    await sessions.save_new(session)
+    by_id = await sessions.find(ALICE, session.session_id)
+    assert text_of(by_id) == text_of(session)
+    assert text_of(await sessions.find(ALICE, None)) == text_of(session)
+
+
+async def test_session_when_account_has_several_then_newest_is_found(
+    sessions: RecordedSessions,
+) -> None:
+    """The one that was renewed last, whichever was begun last."""
+    first = make_session(created_at=when(NOW - 9), verified_at=when(NOW + 5))
+    second = make_session(created_at=when(NOW), verified_at=None)
+    others = make_session(did=BOB, created_at=when(NOW + 99))
+    for each in (first, second, others):
+        await sessions.save_new(each)
+    assert text_of(await sessions.find(ALICE, None)) == text_of(first)
+    by_id = await sessions.find(ALICE, second.session_id)
+    assert text_of(by_id) == text_of(second)
+
+
+async def test_session_when_asked_for_with_another_account_then_is_not_given(
+    sessions: RecordedSessions,
+) -> None:
+    """An id alone is no key to somebody's session."""
+    session = make_session()
+    await sessions.save_new(session)
+    assert await sessions.find(BOB, session.session_id) is None
+    assert await sessions.find(BOB, None) is None
+
+
+@pytest.mark.parametrize(
+    "ending", [SessionExpired, SessionRevoked, AccountMoved, ClientKeyRetired]
+)
+async def test_session_when_ended_then_tells_why(
+    sessions: RecordedSessions, ending: type[SessionError]
+) -> None:
+    """Restoring it says what happened, by id and by account."""
+    session = make_session()
+    await sessions.save_new(session)
+    await sessions.end(session, code=ending.code)
+    for session_id in (session.session_id, None):
+        with pytest.raises(ending) as raised:
+            await sessions.find(ALICE, session_id)
+        assert type(raised.value) is ending
+
+
+async def test_session_when_another_one_lives_then_that_is_found(
+    sessions: RecordedSessions,
+) -> None:
+    """An ended session does not hide the account's other ones."""
+    ended, alive = make_session(), make_session()
+    for each in (ended, alive):
+        await sessions.save_new(each)
+    await sessions.end(ended, code=SessionRevoked.code)
+    assert text_of(await sessions.find(ALICE, None)) == text_of(alive)
+
+
+async def test_session_when_ended_meanwhile_then_renewed_one_is_refused(
+    sessions: RecordedSessions,
+) -> None:
+    """A refresh that comes back late does not undo a logout."""
+    session = make_session()
+    await sessions.save_new(session)
+    await sessions.end(session, code=SessionRevoked.code)
+    with pytest.raises(SessionRevoked):
+        await sessions.save_renewed(session.replace(access_token="new"))
+    with pytest.raises(SessionRevoked):
+        await sessions.find(ALICE, session.session_id)
+
+
+async def test_session_when_renewed_then_replaces_the_old_one(
+    sessions: RecordedSessions,
+) -> None:
+    """There is one record of a session, also if it was not kept here before."""
+    session = make_session()
+    renewed = session.replace(access_token="new")
+    await sessions.save_renewed(session)
+    await sessions.save_renewed(renewed)
+    assert text_of(await sessions.find(ALICE, None)) == text_of(renewed)
+
+
+async def test_session_when_store_always_changes_then_saving_gives_up(
+    clock: Clock,
+) -> None:
+    """Three tries, and then an error that loses nothing."""
+
+    class Busy(MemoryStore):
+        tries = 0
+
+        @override
+        async def save(self, *args: object, **named: object) -> int | None:
+            del args, named
+            Busy.tries += 1
+            return None
+
+    with pytest.raises(StoreError, match="changed by others"):
+        await RecordedSessions(Busy(), sealer(clock)).save_renewed(make_session())
+    assert Busy.tries == 3
+
+
+async def test_session_when_not_renewed_for_half_a_year_then_is_gone(
+    sessions: RecordedSessions, clock: Clock
+) -> None:
+    """Saving it again counts from then."""
+    session = make_session()
+    await sessions.save_new(session)
+    clock.now += 179 * DAY_S
+    await sessions.save_renewed(session)
+    clock.now += 179 * DAY_S
+    assert await sessions.find(ALICE, None) is not None
+    clock.now += 2 * DAY_S
+    assert await sessions.find(ALICE, None) is None
+
+
+# --- what the store sees -----------------------------------------------------------
+
+
+@pytest.mark.covers("STORE-04")
+async def test_store_when_it_is_read_then_holds_nothing_readable(
+    store: SeenStore, sessions: RecordedSessions, states: RecordedStates
+) -> None:
+    """No token, no state, no DID, no session id: neither in keys nor in values."""
+    session, state = make_session(), make_state()
+    await states.save_state(state)
+    await states.get_state(state.state)
+    await sessions.save_new(session)
+    await sessions.find(ALICE, None)
+    seen = " ".join(store.seen)
+    for word in (
+        session.access_token,
+        session.refresh_token or "",
+        session.session_id,
+        ALICE,
+        "alice.test",
+        state.state,
+        state.pkce_verifier,
+        "canary",
+    ):
+        assert word not in seen
+
+
+async def move(store: MemoryStore, kind: str, pair: Sequence[str]) -> None:
+    """Put the value of one record under the key of another, as a thief would."""
+    record = await store.load(kind, pair[0])
+    assert record is not None
+    await store.save(kind, pair[1], record.value, expires_at=NOW + DAY_S)
+
+
+async def test_record_when_moved_or_changed_then_is_an_error(
+    store: SeenStore, sessions: RecordedSessions, clock: Clock
+) -> None:
+    """Sealed for its own place, its own client; never taken for "logged out"."""
+    mine, theirs = make_session(), make_session(did=BOB)
+    await sessions.save_new(mine)
+    await sessions.save_new(theirs)
+    keys = [
+        key
+        for key, kind in zip(store.seen[1::4], store.seen[::4], strict=True)
+        if kind == "session"
+    ]
+    await move(store, "session", (keys[1], keys[0]))
+    with pytest.raises(StoreError, match="secret_key"):
+        await sessions.find(ALICE, mine.session_id)
+    other = RecordedSessions(store, sealer(clock, client_id="https://b.example/c.json"))
+    with pytest.raises(StoreError):
+        await other.find(BOB, theirs.session_id)
+
+
+@pytest.mark.covers("STORE-07")
+@pytest.mark.parametrize("junk", [b"", b"junk", b"\xff\xfe", pickle.dumps("x")])
+async def test_record_when_value_is_junk_then_is_an_error(
+    store: SeenStore, sessions: RecordedSessions, states: RecordedStates, junk: bytes
+) -> None:
+    """Nothing is loaded from it, whatever it is."""
+    session = make_session()
+    await sessions.save_new(session)
+    await states.save_state(make_state())
+    for kind, key in zip(store.seen[::4], store.seen[1::4], strict=True):
+        await store.save(kind, key, junk, expires_at=NOW + DAY_S, owner="somebody")
+    with pytest.raises(StoreError):
+        await sessions.save_renewed(session)
+    with pytest.raises(StoreError):
+        await sessions.find(ALICE, session.session_id)
+    with pytest.raises(StoreError):
+        await states.get_state("state-canary-1")
+
+
+async def test_record_when_secret_is_rotated_then_opens_until_it_is_removed(
+    store: SeenStore, sessions: RecordedSessions, clock: Clock
+) -> None:
+    """And one that does not open hides no other one of the account."""
+    await sessions.save_new(make_session())
+    new = b"another secret of the tests, 32 bytes or so"
+    both = RecordedSessions(store, sealer(clock, new, SECRET))
+    assert await both.find(ALICE, None) is not None
+    alone = RecordedSessions(store, sealer(clock, new))
+    with pytest.raises(StoreError):
+        await alone.find(ALICE, None)
+    later = make_session()
+    await alone.save_new(later)
+    assert text_of(await alone.find(ALICE, None)) == text_of(later)

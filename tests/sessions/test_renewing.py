@@ -1,0 +1,368 @@
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import cast
+
+import anyio
+import pytest
+from typing_extensions import override
+
+from atproto_oauth_asgi.exceptions import (
+    AccountMoved,
+    AuthorizationServerError,
+    OAuthError,
+    RefreshUnavailable,
+    SessionExpired,
+    SessionRevoked,
+    StoreError,
+    Unreachable,
+)
+from atproto_oauth_asgi.models import OAuthSession
+from atproto_oauth_asgi.sessions.keeper import (
+    KeptSessions,
+    OnePerAccount,
+    SessionKeeper,
+)
+from atproto_oauth_asgi.sessions.records import RecordedSessions, RecordSealer
+from atproto_oauth_asgi.sessions.renewing import SharedRenewal
+from atproto_oauth_asgi.sessions.tokens import TokenRenewal
+from atproto_oauth_asgi.stores.memory import MemorySessionStore, MemoryStore
+from tests.sessions.making import NOW, SECRET, Clock, make_session, when
+
+pytestmark = pytest.mark.anyio
+
+
+class Server:
+    """Rotates refresh tokens; takes each one once, as the reference server does."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.sent: list[str | None] = []
+        self.revoked: list[str | None] = []
+        self.failure: OAuthError | None = None
+
+    async def renew(self, session: OAuthSession) -> OAuthSession:
+        await anyio.sleep(0.01)
+        if session.refresh_token in self.sent:
+            raise SessionRevoked("the refresh token was used twice")
+        self.sent.append(session.refresh_token)
+        if self.failure is not None:
+            raise self.failure
+        return session.replace(
+            access_token=f"{session.access_token}+",
+            refresh_token=f"{session.refresh_token}+",
+            verified_at=when(self.clock()),
+        )
+
+    async def revoke(self, session: OAuthSession) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.revoked.append(session.refresh_token)
+
+
+class FailingStore(MemorySessionStore):
+    """Fails when told to."""
+
+    is_down = False
+
+    @override
+    async def save_session(self, session: OAuthSession) -> None:
+        if self.is_down:
+            raise StoreError("the store is down")
+        await super().save_session(session)
+
+
+class Process:
+    """One process that keeps sessions somewhere and renews them."""
+
+    def __init__(self, server: Server, kept: KeptSessions | None) -> None:
+        keeper = SessionKeeper(kept, None)
+        tokens = cast("TokenRenewal", server)
+        self.renewals = SharedRenewal(tokens, keeper, clock=server.clock)
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server(Clock())
+
+
+@pytest.fixture(params=["one per account", "records"])
+def kept(request: pytest.FixtureRequest, server: Server) -> KeptSessions:
+    if request.param == "one per account":
+        return OnePerAccount(MemorySessionStore())
+    clock = server.clock
+    sealer = RecordSealer((SECRET,), client_id="client", clock=clock)
+    return RecordedSessions(MemoryStore(clock=clock), sealer)
+
+
+async def begun(kept: KeptSessions) -> OAuthSession:
+    session = make_session(refresh_token="r")
+    await kept.save_new(session)
+    return session
+
+
+async def reason(kept: KeptSessions, session: OAuthSession) -> str | None:
+    """Why a session is not kept any more, where the place can tell."""
+    try:
+        await kept.find(session.did, session.session_id)
+    except OAuthError as error:
+        return error.code
+    return None
+
+
+async def is_kept(kept: KeptSessions, session: OAuthSession) -> bool:
+    with suppress(OAuthError):
+        return await kept.find(session.did, session.session_id) is not None
+    return False
+
+
+@pytest.mark.covers("REF-02")
+async def test_renew_when_sessions_are_kept_then_new_one_is_saved(
+    server: Server, kept: KeptSessions
+) -> None:
+    """Who restores it finds the tokens that count."""
+    session = await begun(kept)
+    renewed = await Process(server, kept).renewals.renew(session)
+    found = await kept.find(session.did, None)
+    assert (renewed.refresh_token, found and found.refresh_token) == ("r+", "r+")
+
+
+@pytest.mark.covers("REF-03", "RFR-01")
+async def test_renew_when_many_ask_then_sends_once(
+    server: Server, kept: KeptSessions
+) -> None:
+    """And all get the same tokens."""
+    session, process = await begun(kept), Process(server, kept)
+    got: list[OAuthSession] = []
+
+    async def ask() -> None:
+        got.append(await process.renewals.renew(session))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(ask)
+    assert server.sent == ["r"]
+    assert {each.refresh_token for each in got} == {"r+"}
+
+
+@pytest.mark.covers("REF-05")
+async def test_renew_when_another_process_was_first_then_its_tokens_are_taken(
+    server: Server, kept: KeptSessions
+) -> None:
+    """A used token is not sent again, and nobody is logged out."""
+    session = await begun(kept)
+    first, second = Process(server, kept), Process(server, kept)
+    renewed = await first.renewals.renew(session)
+    adopted = await second.renewals.renew(session)
+    assert adopted.access_token == renewed.access_token
+    assert server.sent == ["r"]
+
+
+@pytest.mark.covers("REF-05")
+async def test_renew_when_two_processes_share_records_then_one_waits(
+    server: Server,
+) -> None:
+    """The lock of the store keeps them apart, at the same moment too."""
+    clock = server.clock
+    sealer = RecordSealer((SECRET,), client_id="client", clock=clock)
+    kept = RecordedSessions(MemoryStore(clock=clock), sealer)
+    session = await begun(kept)
+    got: list[str | None] = []
+
+    async def ask(process: Process) -> None:
+        got.append((await process.renewals.renew(session)).refresh_token)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(ask, Process(server, kept))
+    assert (server.sent, got) == (["r"], ["r+"] * 5)
+
+
+@pytest.mark.covers("REF-15")
+async def test_renew_when_race_is_lost_then_winner_is_looked_up() -> None:
+    """Where no lock keeps processes apart, a refusal may be another's success."""
+    kept = OnePerAccount(MemorySessionStore())
+    session = await begun(kept)
+
+    class LosesTheRace(Server):
+        @override
+        async def renew(self, session: OAuthSession) -> OAuthSession:
+            won = session.replace(refresh_token="won", verified_at=when(NOW))
+            await kept.save_renewed(won)
+            raise SessionRevoked("the refresh token was used")
+
+    renewed = await Process(LosesTheRace(Clock()), kept).renewals.renew(session)
+    assert renewed.refresh_token == "won"
+    assert await is_kept(kept, session)
+
+
+async def test_renew_when_kept_session_is_older_then_given_one_is_renewed(
+    server: Server, kept: KeptSessions
+) -> None:
+    """A store that missed something does not bring old tokens back."""
+    session = await begun(kept)
+    given = session.replace(refresh_token="newer", verified_at=when(NOW + 60))
+    renewed = await Process(server, kept).renewals.renew(given)
+    assert (server.sent, renewed.refresh_token) == (["newer"], "newer+")
+
+
+async def test_renew_when_saving_fails_then_is_saved_by_the_next_call(
+    server: Server,
+) -> None:
+    """The tokens are not lost, and the used one is not sent again."""
+    store = FailingStore()
+    process = Process(server, OnePerAccount(store))
+    session = make_session(refresh_token="r")
+    store.is_down = True
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            await process.renewals.renew(session)
+    store.is_down = False
+    assert (await process.renewals.renew(session)).refresh_token == "r+"
+    found = await store.get_session(session.did)
+    assert found is not None
+    assert (found.refresh_token, server.sent) == ("r+", ["r"])
+
+
+async def test_renew_when_an_old_save_comes_late_then_newer_tokens_stay(
+    server: Server,
+) -> None:
+    """Only who has renewed saves: nobody writes older tokens over newer ones."""
+    store = MemorySessionStore()
+    process = Process(server, OnePerAccount(store))
+    session = make_session(refresh_token="r")
+    first = await process.renewals.renew(session)
+    server.clock.now += 1
+    await process.renewals.renew(first)
+    await process.renewals.renew(session)
+    found = await store.get_session(session.did)
+    assert found is not None
+    assert found.refresh_token == "r++"
+
+
+@pytest.mark.covers("REF-18", "RFR-06")
+async def test_renew_when_cancelled_then_is_saved_all_the_same(
+    server: Server, kept: KeptSessions
+) -> None:
+    """A request that goes away loses no session."""
+    session = await begun(kept)
+    with anyio.move_on_after(0.001):
+        await Process(server, kept).renewals.renew(session)
+    found = await kept.find(session.did, None)
+    assert found is not None
+    assert found.refresh_token == "r+"
+
+
+@pytest.mark.covers("REF-14")
+@pytest.mark.parametrize("error", [SessionRevoked("ended"), AccountMoved("moved")])
+async def test_renew_when_session_has_ended_then_is_forgotten(
+    server: Server, kept: KeptSessions, error: OAuthError
+) -> None:
+    """A definite answer ends it here, too."""
+    session = await begun(kept)
+    server.failure = error
+    with pytest.raises(type(error)):
+        await Process(server, kept).renewals.renew(session)
+    assert await reason(kept, session) in {None, error.code}
+    assert not await is_kept(kept, session)
+
+
+@pytest.mark.covers("REF-14")
+async def test_renew_when_nothing_definite_is_learnt_then_session_stays(
+    server: Server, kept: KeptSessions
+) -> None:
+    """Somebody else's outage ends nothing."""
+    session = await begun(kept)
+    server.failure = RefreshUnavailable("not now")
+    with pytest.raises(RefreshUnavailable):
+        await Process(server, kept).renewals.renew(session)
+    assert await kept.find(session.did, session.session_id) is not None
+
+
+async def test_renew_when_logged_out_meanwhile_then_new_tokens_are_revoked(
+    server: Server,
+) -> None:
+    """What came too late belongs to nobody, and is ended at the server."""
+    clock = server.clock
+    sealer = RecordSealer((SECRET,), client_id="client", clock=clock)
+    # Who ends it does not wait for the lock.
+    kept = RecordedSessions(MemoryStore(clock=clock), sealer)
+    session = await begun(kept)
+
+    class LoggedOutMeanwhile(Server):
+        @override
+        async def renew(self, session: OAuthSession) -> OAuthSession:
+            renewed = await super().renew(session)
+            await kept.end(session, code=SessionRevoked.code)
+            return renewed
+
+    other = LoggedOutMeanwhile(clock)
+    with pytest.raises(SessionRevoked):
+        await Process(other, kept).renewals.renew(session)
+    assert other.revoked == ["r+"]
+
+
+# --- the end -----------------------------------------------------------------------
+
+
+@pytest.mark.covers("LOGOUT-03")
+async def test_end_when_session_was_renewed_elsewhere_then_newest_is_revoked(
+    server: Server, kept: KeptSessions
+) -> None:
+    """Revoking a token that was rotated ends nothing."""
+    session = await begun(kept)
+    await Process(server, kept).renewals.renew(session)
+    await Process(server, kept).renewals.end(session)
+    assert server.revoked == ["r+"]
+
+
+@pytest.mark.parametrize(
+    "error", [Unreachable("away"), AuthorizationServerError("refused")]
+)
+async def test_end_when_server_fails_then_is_forgotten_here(
+    server: Server, kept: KeptSessions, error: OAuthError
+) -> None:
+    """The caller hears of it, and the session is over all the same."""
+    session = await begun(kept)
+    server.failure = error
+    with pytest.raises(type(error)):
+        await Process(server, kept).renewals.end(session)
+    assert not await is_kept(kept, session)
+
+
+async def test_end_when_session_has_ended_then_given_tokens_are_revoked(
+    server: Server, kept: KeptSessions
+) -> None:
+    """Ending twice asks twice, and harms nothing."""
+    session, process = await begun(kept), Process(server, kept)
+    await process.renewals.end(session)
+    await process.renewals.end(session)
+    assert server.revoked == ["r", "r"]
+
+
+# --- the keeper --------------------------------------------------------------------
+
+
+async def test_keeper_when_nothing_is_kept_then_says_so() -> None:
+    """Restoring without a store is a session that is not there."""
+    keeper = SessionKeeper(None, None)
+    session = make_session()
+    assert await keeper.newest(session) is session
+    with pytest.raises(SessionExpired):
+        await keeper.find(session.did, None)
+    await keeper.end(session, why=SessionRevoked())
+    assert not keeper.keeps_anything
+
+
+async def test_keeper_when_later_session_came_then_older_one_leaves_it_alone() -> None:
+    """A store of one session per account keeps the last login."""
+    kept = OnePerAccount(MemorySessionStore())
+    older, later = make_session(), make_session()
+    await kept.save_new(older)
+    await kept.save_new(later)
+    await kept.save_renewed(older)
+    await kept.end(older, code=SessionRevoked.code)
+    found = await kept.find(older.did, None)
+    assert found is not None
+    assert found.session_id == later.session_id
+    assert await kept.find(older.did, older.session_id) is None
