@@ -31,6 +31,7 @@ _HOMES = {
         "OAuthError",
         "OAuthStateError",
         "OAuthTokenError",
+        "RefreshInterrupted",
         "RefreshUnavailable",
         "ScopeMissingError",
         "SessionError",
@@ -69,6 +70,9 @@ _HOMES = {
         "MemoryStateStore",
         "MemoryStore",
     ),
+    "stores.postgres": ("PostgresStore",),
+    "stores.redis": ("RedisStore",),
+    "stores.sqlite": ("SQLiteStore",),
     "web.auth": (
         "ATProtoAuth",
         "current_auth",

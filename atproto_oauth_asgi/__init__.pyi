@@ -28,6 +28,7 @@ from atproto_oauth_asgi.exceptions import (
     OAuthError,
     OAuthStateError,
     OAuthTokenError,
+    RefreshInterrupted,
     RefreshUnavailable,
     ScopeMissingError,
     SessionError,
@@ -72,6 +73,15 @@ from atproto_oauth_asgi.stores.memory import (
     MemoryStateStore,
     MemoryStore,
 )
+from atproto_oauth_asgi.stores.postgres import (
+    PostgresStore,
+)
+from atproto_oauth_asgi.stores.redis import (
+    RedisStore,
+)
+from atproto_oauth_asgi.stores.sqlite import (
+    SQLiteStore,
+)
 from atproto_oauth_asgi.web.auth import (
     ATProtoAuth,
     current_auth,
@@ -112,8 +122,12 @@ __all__ = [
     "OAuthStateError",
     "OAuthTokenError",
     "PDSClient",
+    "PostgresStore",
     "RecordStore",
+    "RedisStore",
+    "RefreshInterrupted",
     "RefreshUnavailable",
+    "SQLiteStore",
     "ScopeMissingError",
     "SessionError",
     "SessionExpired",

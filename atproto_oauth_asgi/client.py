@@ -18,8 +18,8 @@ from atproto_oauth_asgi.exceptions import (
     OAuthStateError,
 )
 from atproto_oauth_asgi.models import OAuthSession, OAuthState
-from atproto_oauth_asgi.network.auth_server import ClientIdentity
 from atproto_oauth_asgi.network.beside import run_shielded, time_limit
+from atproto_oauth_asgi.network.client_identity import ClientIdentity
 from atproto_oauth_asgi.network.concerning import concerning
 from atproto_oauth_asgi.network.pds import PDSClient, Response, SessionTokens
 from atproto_oauth_asgi.network.services import build_services
@@ -43,6 +43,7 @@ from atproto_oauth_asgi.sessions.pending import (
 )
 from atproto_oauth_asgi.sessions.pushing import push_login
 from atproto_oauth_asgi.sessions.services import build_sealer, build_session_services
+from atproto_oauth_asgi.sessions.tokens import BeforeSend, nothing_to_do
 from atproto_oauth_asgi.sessions.wish import LoginOptions, check_wish
 from atproto_oauth_asgi.stores.base import RecordStore, SessionStore, StateStore
 
@@ -90,13 +91,13 @@ class OAuthClient:
         secret_key: SecretKey | None = None,
         redirect_uris: Sequence[str] = (),
         login_scope: str | None = None,
-        required_scopes: Sequence[str] = (),
+        required_scopes: str | Sequence[str] = (),
         network: Network | None = None,
         on_session_updated: OnSessionUpdated | None = None,
         clock: Clock = time.time,  # noqa: TID251 - the real clock
     ) -> None:
         if client_id in _BARE_LOOPBACK:
-            client_id = build_loopback_client_id([redirect_uri], scope)
+            client_id = build_loopback_client_id([redirect_uri, *redirect_uris], scope)
         if client_secret_key is not None:
             key = ClientKey(client_secret_key, kid=client_secret_kid or "")
             client_keys = (key, *client_keys)
@@ -266,12 +267,16 @@ class OAuthClient:
             )
         return session.replace(app_state=extra.app_state)
 
-    async def refresh_session(self, session: OAuthSession) -> OAuthSession:
+    async def refresh_session(
+        self, session: OAuthSession, *, before_send: BeforeSend = nothing_to_do
+    ) -> OAuthSession:
         """Return the session with new tokens; the old refresh token is used up.
 
         Several calls with the same session within a minute make one request. Where a
         ``session_store`` was given it holds the new session, too, and one that it holds
         already, renewed by another process, is given back without a request.
+        ``before_send`` is awaited right before the refresh token goes out, for who
+        coordinates processes; what it raises keeps the token here.
 
         Raises:
             SessionExpired, SessionRevoked, AccountMoved, ClientKeyRetired: it ended.
@@ -280,7 +285,7 @@ class OAuthClient:
 
         Spec: RFC 6749 section 6.
         """
-        return await self._sessions.renewals.renew(session)
+        return await self._sessions.renewals.renew(session, before_send)
 
     async def restore(self, did: str, session_id: str | None = None) -> OAuthSession:
         """Return a session from the session store, for work without a browser.
@@ -294,7 +299,9 @@ class OAuthClient:
                 is none.
             StoreError: the store does not answer.
         """
-        session = await self._sessions.keeper.find(did, session_id)
+        session = await self._sessions.keeper.find(
+            did, session_id, is_usable=lambda each: self._identity.has_key(each.kid)
+        )
         self._identity.check_key(session.kid)
         return session
 

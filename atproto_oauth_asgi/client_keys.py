@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from atproto_oauth_asgi.crypto.keys import PrivateKey, load_client_key, thumbprint
 from atproto_oauth_asgi.exceptions import ConfigurationError
+
+_USES = ("sign", "publish", "retired")
 
 KeyMaterial = PrivateKey | Mapping[str, Any] | str | bytes
 """A private key object, a JWK (mapping or JSON text), or PEM text."""
@@ -21,7 +25,7 @@ class ClientKey:
         key: a private key object, a JWK (mapping or JSON text), or PEM text.
         use: ``sign`` signs new logins; ``publish`` stands in the JWKS and serves the
             sessions bound to it; ``retired`` is not published any more.
-        kid: its name; the RFC 7638 thumbprint unless given.
+        kid: its name; unless given that of the JWK, or the RFC 7638 thumbprint.
     """
 
     key: KeyMaterial = field(repr=False)
@@ -30,13 +34,23 @@ class ClientKey:
 
     def __post_init__(self) -> None:
         loaded = load_client_key(self.key)
+        kid = self.kid or _kid_of(self.key) or thumbprint(loaded)
         object.__setattr__(self, "key", loaded)
-        object.__setattr__(self, "kid", self.kid or thumbprint(loaded))
+        object.__setattr__(self, "kid", kid)
 
     @property
     def private_key(self) -> PrivateKey:
         """The key object."""
         return load_client_key(self.key)
+
+
+def _kid_of(key: KeyMaterial) -> str:
+    """Return the name that a JWK has by itself, if it is one and has one."""
+    if isinstance(key, str | bytes):
+        with suppress(ValueError):
+            key = json.loads(key)
+    kid = key.get("kid") if isinstance(key, Mapping) else None
+    return kid if isinstance(kid, str) else ""
 
 
 def load_client_keys(
@@ -49,7 +63,16 @@ def load_client_keys(
     """
     if isinstance(keys, str | bytes | Mapping) or not isinstance(keys, Sequence):
         raise ConfigurationError("client_keys: it is a sequence of keys")
-    return tuple(key if isinstance(key, ClientKey) else ClientKey(key) for key in keys)
+    loaded: list[ClientKey] = []
+    problems: list[str] = []
+    for key in keys:
+        try:
+            loaded.append(key if isinstance(key, ClientKey) else ClientKey(key))
+        except ConfigurationError as error:
+            problems += [f"client_keys: {problem}" for problem in error.problems]
+    if problems:
+        raise ConfigurationError(problems)
+    return tuple(loaded)
 
 
 def find_key_problems(keys: Sequence[ClientKey], *, client_id: str) -> list[str]:
@@ -61,6 +84,7 @@ def find_key_problems(keys: Sequence[ClientKey], *, client_id: str) -> list[str]
         "a localhost development client is always public": client_id.startswith(
             "http://"
         ),
+        f"use is one of {', '.join(_USES)}": any(k.use not in _USES for k in keys),
         "exactly one has use='sign'": sum(item.use == "sign" for item in keys) != 1,
         "two keys have the same kid": len(set(kids)) != len(kids),
     }

@@ -28,6 +28,7 @@ from atproto_oauth_asgi.protocol.client_metadata import (
     find_redirect_problems,
 )
 from atproto_oauth_asgi.scopes import ScopesSet
+from atproto_oauth_asgi.stores.base import RecordStore
 
 SecretKey = str | bytes | Sequence[str | bytes] | SecretKeys
 
@@ -51,7 +52,7 @@ class OAuthOptions(TypedDict, total=False):
     public_url: str | None
     scope: str
     login_scope: str | None
-    required_scopes: Sequence[str]
+    required_scopes: str | Sequence[str]
     client_keys: Sequence[ClientKey | KeyMaterial]
     client_name: str | None
     client_uri: str | None
@@ -60,6 +61,7 @@ class OAuthOptions(TypedDict, total=False):
     policy_uri: str | None
     extra_redirect_uris: Sequence[str]
     trusted_origins: Sequence[str]
+    store: RecordStore | None
     max_age_s: int
     return_to: str
     cookie_name: str | None
@@ -79,19 +81,18 @@ class OAuthConfig:
     """Everything an application decides, checked at once.
 
     Attributes:
-        secret_key: at least 32 bytes; or several, newest first. Seals and signs the
-            cookies.
-        public_url: https URL of the application as browsers see it, possibly with a
-            path; None (or a loopback URL) makes a localhost development client.
+        secret_key: at least 32 bytes; or several, newest first. Seals and signs.
+        public_url: https URL of the application as browsers see it; None (or a
+            loopback URL) makes a localhost development client.
         scope: everything that may ever be asked for.
         login_scope: what a plain login asks for; ``scope`` unless given.
         required_scopes: a login that was granted less is refused.
-        client_keys: one that signs makes the client confidential; one that is not
-            wrapped in a ``ClientKey`` signs.
+        client_keys: make the client a confidential one; a bare one signs.
         client_name, client_uri, logo_uri, tos_uri, policy_uri: what authorization
             servers show to people.
         extra_redirect_uris: where other logins than those of the middleware may end.
         trusted_origins: further origins whose pages may start a login or log out.
+        store: what the processes of an application share; None is the memory of one.
         max_age_s: seconds after which a person has to log in again.
         return_to: where a login ends if nobody said otherwise.
         cookie_name: the session cookie's name, without prefix.
@@ -108,7 +109,7 @@ class OAuthConfig:
     public_url: str | None = None
     scope: str = "atproto"
     login_scope: str | None = None
-    required_scopes: Sequence[str] = ()
+    required_scopes: str | Sequence[str] = ()
     client_keys: Sequence[ClientKey | KeyMaterial] = ()
     client_name: str | None = None
     client_uri: str | None = None
@@ -117,6 +118,7 @@ class OAuthConfig:
     policy_uri: str | None = None
     extra_redirect_uris: Sequence[str] = ()
     trusted_origins: Sequence[str] = ()
+    store: RecordStore | None = None
     max_age_s: int = _MAX_AGE_S
     return_to: str = "/"
     cookie_name: str | None = None

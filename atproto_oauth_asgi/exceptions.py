@@ -26,6 +26,7 @@
     ├── SessionError
     │   ├── SessionExpired
     │   ├── SessionRevoked
+    │   │   └── RefreshInterrupted
     │   ├── AccountMoved
     │   ├── ClientKeyRetired
     │   ├── RefreshUnavailable  not now; the session lives
@@ -167,17 +168,8 @@ class Unreachable(TransportError):
     code = "unreachable"
 
 
-class AuthorizationServerError(OAuthError):
-    """The authorization server refused a request.
-
-    Attributes:
-        error: the ``error`` code of RFC 6749 section 5.2 (or of an extension).
-        error_description: the server's own words. Foreign text: never show it to
-            a person without escaping.
-    """
-
-    code = "authorization_server"
-    status_hint = 502
+class _ServersWords(Exception):
+    """What an error keeps of a server's refusal."""
 
     def __init__(
         self,
@@ -189,6 +181,19 @@ class AuthorizationServerError(OAuthError):
         super().__init__(message)
         self.error = error
         self.error_description = error_description
+
+
+class AuthorizationServerError(_ServersWords, OAuthError):
+    """The authorization server refused a request.
+
+    Attributes:
+        error: the ``error`` code of RFC 6749 section 5.2 (or of an extension).
+        error_description: the server's own words. Foreign text: never show it to
+            a person without escaping.
+    """
+
+    code = "authorization_server"
+    status_hint = 502
 
 
 class OAuthTokenError(AuthorizationServerError):
@@ -216,7 +221,7 @@ class WrongBrowser(CallbackError):
     code = "wrong_browser"
 
 
-class LoginDenied(CallbackError):
+class LoginDenied(_ServersWords, CallbackError):
     """The authorization server answered with an error instead of a code.
 
     Attributes:
@@ -225,17 +230,6 @@ class LoginDenied(CallbackError):
     """
 
     code = "login_denied"
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        error: str = "unknown",
-        error_description: str | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.error = error
-        self.error_description = error_description
 
 
 class IssuerMismatch(CallbackError):
@@ -267,6 +261,12 @@ class SessionRevoked(SessionError):
     """The authorization server ended the session."""
 
     code = "session_revoked"
+
+
+class RefreshInterrupted(SessionRevoked):
+    """The session ended as new tokens got lost: a process died, or a connection."""
+
+    code = "refresh_interrupted"
 
 
 class AccountMoved(SessionError):

@@ -66,7 +66,7 @@ class ATProtoOAuthMiddleware:
             await self._serve(scope, receive, send)
         elif scope["type"] == "lifespan":
             await run_lifespan(
-                self.app, scope, receive, send, on_shutdown=self._site.client.aclose
+                self.app, scope, receive, send, on_shutdown=self._site.aclose
             )
         else:
             await self.app(scope, receive, send)

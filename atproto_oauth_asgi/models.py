@@ -83,6 +83,7 @@ class OAuthSession(_Value):
         kid: the client key that this session is bound to, or None.
         app_state: what the application passed to ``start_authorization``.
         verified_at: when the DID was last seen to lead to this server, aware.
+        renewals: how often the tokens were renewed.
     """
 
     did: str
@@ -101,6 +102,7 @@ class OAuthSession(_Value):
     kid: str | None = None
     app_state: str | None = field(default=None, repr=False)
     verified_at: datetime | None = None
+    renewals: int = 0
 
 
 @_secretive
@@ -188,6 +190,7 @@ def deserialize_oauth_state(text: str) -> OAuthState:
 
 
 _TIMES = frozenset({"expires_at", "created_at", "verified_at"})
+_OTHERS = _TIMES | {"renewals"}
 _UNREADABLE = (
     ValueError,
     TypeError,
@@ -241,7 +244,9 @@ def _revive_item(name: str, item: object) -> object:
         return import_private_key(item)
     if name in _TIMES and isinstance(item, int | float):
         return datetime.fromtimestamp(item, UTC)
-    if name in _TIMES or not isinstance(item, str):
+    if name == "renewals" and type(item) is int and item >= 0:
+        return item
+    if name in _OTHERS or not isinstance(item, str):
         message = f"{name} is of the wrong type"
         raise TypeError(message)
     return item

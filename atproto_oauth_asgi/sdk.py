@@ -104,8 +104,9 @@ def _check_not_logged_in(client: AsyncClient | Client) -> None:
     try:
         client.export_session_string()
     except LoginRequiredError:
-        return
-    message = "sdk_client: somebody is logged in with it by password; make a new one"
+        if client.me is None:
+            return
+    message = "sdk_client: somebody is logged in with it; make a new one"
     raise ConfigurationError(message)
 
 

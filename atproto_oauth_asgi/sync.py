@@ -6,7 +6,6 @@ call. Everything else is the same: arguments, results, errors, the guard.
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
@@ -16,19 +15,18 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import anyio
 import httpx
-from anyio.from_thread import BlockingPortal
 from typing_extensions import override
 
 from atproto_oauth_asgi import client as asynchronous
 from atproto_oauth_asgi.config import OAuthConfig
 from atproto_oauth_asgi.models import OAuthSession
-from atproto_oauth_asgi.network.pds import SessionTransport
+from atproto_oauth_asgi.network.loop_thread import LoopThread
+from atproto_oauth_asgi.network.pds import SessionTransport, xrpc_path
 from atproto_oauth_asgi.sessions.keeper import OnSessionUpdated
 from atproto_oauth_asgi.stores.base import RecordStore, SessionStore, StateStore
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_STOP_TIMEOUT_S = 5.0
 
 
 def _like(
@@ -70,7 +68,8 @@ class OAuthClient:
     def __init__(self, *args: Any, **options: Any) -> None:
         """Take what the asynchronous client takes."""
         self._lock = threading.Lock()
-        self._loop: _Loop | None = None
+        self._loop: LoopThread | None = None
+        self._finalizer: weakref.finalize[Any, Any] | None = None
         self._make = partial(asynchronous.OAuthClient, *args, **options)
         self._client = self._make()
 
@@ -104,7 +103,7 @@ class OAuthClient:
         """
         loop, client = self._running()
         guard = client.pds_client(session).session_transport
-        return PDSClient(_BlockingTransport(guard, loop))
+        return PDSClient(_BlockingTransport(guard, loop, owner=self))
 
     def make_authenticated_request(
         self, session: OAuthSession, method: str, url: str, **options: Any
@@ -137,14 +136,16 @@ class OAuthClient:
         """Close it."""
         self.close()
 
-    def _running(self) -> tuple[_Loop, asynchronous.OAuthClient]:
+    def _running(self) -> tuple[LoopThread, asynchronous.OAuthClient]:
         with self._lock:
             if self._loop is None or not self._loop.is_here:
                 if self._loop is not None:
                     # The connections belong to the process that forked this one.
                     self._client = self._make()
-                self._loop = _Loop()
-                weakref.finalize(self, self._loop.end, self._client.aclose)
+                self._loop = loop = LoopThread()
+                if self._finalizer is not None:
+                    self._finalizer.detach()
+                self._finalizer = weakref.finalize(self, loop.end, self._client.aclose)
             return self._loop, self._client
 
 
@@ -186,7 +187,7 @@ class PDSClient(httpx.Client):
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """Call an XRPC query (GET). Spec: atproto XRPC, "Lexicon HTTP Endpoints"."""
-        return self.get(f"/xrpc/{nsid}", params=params, headers=headers)
+        return self.get(xrpc_path(nsid), params=params, headers=headers)
 
     def procedure(
         self,
@@ -199,7 +200,7 @@ class PDSClient(httpx.Client):
     ) -> httpx.Response:
         """Call an XRPC procedure (POST), with a JSON body or raw content."""
         return self.post(
-            f"/xrpc/{nsid}", json=json, content=content, params=params, headers=headers
+            xrpc_path(nsid), json=json, content=content, params=params, headers=headers
         )
 
     def proxied(self, service: str) -> Self:
@@ -217,9 +218,13 @@ class PDSClient(httpx.Client):
 class _BlockingTransport(httpx.BaseTransport):
     """Hands requests over to the guard, which lives in the other thread."""
 
-    def __init__(self, guard: SessionTransport, loop: _Loop) -> None:
+    def __init__(
+        self, guard: SessionTransport, loop: LoopThread, *, owner: OAuthClient
+    ) -> None:
         self.guard = guard
         self._loop = loop
+        # Who has a client of a person keeps the one that it came from.
+        self._owner = owner
 
     @override
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -244,7 +249,7 @@ class _BlockingTransport(httpx.BaseTransport):
 class _BlockingBody(httpx.SyncByteStream):
     """The body of an answer, one piece at a time."""
 
-    def __init__(self, body: httpx.AsyncByteStream, loop: _Loop) -> None:
+    def __init__(self, body: httpx.AsyncByteStream, loop: LoopThread) -> None:
         self._body = body
         self._loop = loop
 
@@ -277,49 +282,3 @@ class _Upload(httpx.AsyncByteStream):
 
 async def _next_of(pieces: AsyncIterator[bytes]) -> bytes | None:
     return await anext(pieces, None)
-
-
-class _Loop:
-    """An event loop in a thread that does not keep the program from ending."""
-
-    def __init__(self) -> None:
-        self._process = os.getpid()
-        self._portals: list[BlockingPortal] = []
-        ready = threading.Event()
-        self._thread = threading.Thread(
-            target=_run_loop,
-            args=(self._portals, ready),
-            name="atproto_oauth_asgi.sync",
-            daemon=True,
-        )
-        self._thread.start()
-        ready.wait()
-
-    @property
-    def is_here(self) -> bool:
-        """Whether it runs in this process; a fork leaves threads behind."""
-        return self._process == os.getpid() and self._thread.is_alive()
-
-    def call(self, function: Callable[[], Coroutine[Any, Any, _R]]) -> _R:
-        """Run the function in the loop, and return what it returns."""
-        result: _R = self._portals[0].call(function)
-        return result
-
-    def end(self, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Close what was opened in the loop, end it, and wait for the thread."""
-        # The garbage collector may come by in any thread, this one included.
-        if self.is_here and threading.current_thread() is not self._thread:
-            portal = self._portals[0]
-            portal.call(close)
-            portal.call(portal.stop)
-            self._thread.join(_STOP_TIMEOUT_S)
-
-
-def _run_loop(portals: list[BlockingPortal], ready: threading.Event) -> None:
-    async def serve() -> None:
-        async with BlockingPortal() as portal:
-            portals.append(portal)
-            ready.set()
-            await portal.sleep_until_stopped()
-
-    anyio.run(serve)

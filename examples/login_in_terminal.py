@@ -32,7 +32,8 @@ def main(handle: str) -> int:
             print("Open this page, say yes, and paste where you end up:\n")
             print(auth_url, end="\n\n", flush=True)
             answer = dict(parse_qsl(urlsplit(input()).query))
-            session = oauth.handle_callback(**answer)
+            known = ("code", "state", "iss", "error", "error_description")
+            session = oauth.handle_callback(**{k: answer.get(k) for k in known})
         except OAuthError as error:
             print(f"{error.code}: {error}", file=sys.stderr)
             return 1

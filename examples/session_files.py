@@ -1,12 +1,14 @@
 """Sessions in encrypted files, one for each account: a ``SessionStore`` of one's own.
 
 ``SESSION_KEY`` is the key: ``Fernet.generate_key().decode()`` of the ``cryptography``
-package makes one. ``SESSION_FILES`` names the folder.
+package makes one. ``SESSION_FILES`` names the folder. Nothing here keeps two programs from
+renewing one session at the same moment: where that can happen, use ``SQLiteStore``.
 """
 
 import hashlib
 import os
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from cryptography.fernet import Fernet
 
@@ -26,10 +28,9 @@ class SessionFiles(SessionStore):
     async def save_session(self, session: OAuthSession) -> None:
         sealed = self._fernet.encrypt(serialize_oauth_session(session).encode())
         path = self._path(session.did)
-        new = path.with_suffix(".new")
-        new.touch(mode=0o600)
-        new.write_bytes(sealed)
-        new.replace(path)  # whole or not at all, whenever the power fails
+        with NamedTemporaryFile(dir=self._folder, delete=False) as new:  # mode 0600
+            new.write(sealed)
+        os.replace(new.name, path)  # whole or not at all, whenever the power fails
 
     async def get_session(self, did: str) -> OAuthSession | None:
         path = self._path(did)

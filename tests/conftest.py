@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.browser.fixtures",
     "tests.conformance.recorder",
     "tests.network.staging",
+    "tests.services.fixtures",
 ]
 
 _REQUIREMENT_ID = re.compile(r"[A-Z]+-A?[0-9]{2,3}")

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
@@ -47,7 +49,11 @@ from atproto_oauth_asgi.models import OAuthSession, OAuthState
 from atproto_oauth_asgi.protocol.callback import CallbackAnswer
 from atproto_oauth_asgi.sessions.pending import AuthorizationRequest
 from atproto_oauth_asgi.stores.base import StateStore
-from atproto_oauth_asgi.stores.memory import MemorySessionStore, MemoryStateStore
+from atproto_oauth_asgi.stores.memory import (
+    MemorySessionStore,
+    MemoryStateStore,
+    MemoryStore,
+)
 from atproto_oauth_asgi.testing import behaviours
 from tests.network.atproto import (
     ALICE,
@@ -76,6 +82,7 @@ from tests.network.programs import (
     after,
     answer,
 )
+from tests.sessions.making import make_session
 
 pytestmark = pytest.mark.anyio
 KEY = ClientKey(generate_private_key(), kid="key-1")
@@ -920,7 +927,7 @@ def refuse_once(internet: Servers, token: str) -> None:
             response = answer(401, {}, headers=challenge)
         await response(scope, receive, send)
 
-    internet.on(PDS + "/xrpc/x.get", serve)
+    internet.on(PDS + "/xrpc/com.example.get", serve)
 
 
 async def test_pds_client_when_nobody_keeps_tokens_then_refreshes_nothing(
@@ -930,7 +937,7 @@ async def test_pds_client_when_nobody_keeps_tokens_then_refreshes_nothing(
     session = internet.session()
     refuse_once(internet, session.access_token)
     with pytest.raises(RefreshUnavailable):
-        await client.pds_client(session).query("x.get")
+        await client.pds_client(session).query("com.example.get")
     assert internet.paths() == []
 
 
@@ -942,16 +949,16 @@ async def test_pds_client_when_hook_is_given_then_refreshes_by_itself(
     events: list[str] = []
 
     async def on_updated(session: OAuthSession) -> None:
-        events.append(f"told, {len(internet.sent('/xrpc/x.get'))} sent")
+        events.append(f"told, {len(internet.sent('/xrpc/com.example.get'))} sent")
 
     client = open_client(internet, on_session_updated=on_updated)
     session = internet.session()
     refuse_once(internet, session.access_token)
     pds = client.pds_client(session)
-    assert (await pds.query("x.get")).status_code == 200
-    assert (await pds.query("x.get")).status_code == 200
+    assert (await pds.query("com.example.get")).status_code == 200
+    assert (await pds.query("com.example.get")).status_code == 200
     assert events == ["told, 1 sent"]
-    assert len(internet.sent("/xrpc/x.get")) == 3
+    assert len(internet.sent("/xrpc/com.example.get")) == 3
 
 
 @pytest.mark.covers("RES-02", "RES-06", "ASG-05")
@@ -962,10 +969,12 @@ async def test_pds_clients_when_of_two_people_then_do_not_mix(
     alice, bob = internet.session(), internet.session(did=BOB)
     refuse_once(internet, "nobody")
     for session in (alice, bob):
-        await client.pds_client(session).query("x.get")
+        await client.pds_client(session).query("com.example.get")
         with pytest.raises(Blocked):
             await client.pds_client(session).get("https://evil.example/")
-    tokens = [seen.headers["authorization"] for seen in internet.sent("/xrpc/x.get")]
+    tokens = [
+        seen.headers["authorization"] for seen in internet.sent("/xrpc/com.example.get")
+    ]
     assert tokens == [f"DPoP {each.access_token}" for each in (alice, bob)]
 
 
@@ -1024,10 +1033,10 @@ async def test_session_store_when_tokens_are_renewed_then_has_them_first(
     client = open_client(internet, session_store=store)
     session = internet.session()
     refuse_once(internet, session.access_token)
-    await client.pds_client(session).query("x.get")
+    await client.pds_client(session).query("com.example.get")
     kept = await store.get_session(ALICE)
     assert kept is not None
-    sent = internet.sent("/xrpc/x.get")[-1].headers["authorization"]
+    sent = internet.sent("/xrpc/com.example.get")[-1].headers["authorization"]
     assert sent == f"DPoP {kept.access_token}"
 
 
@@ -1043,3 +1052,44 @@ async def test_revoke_when_server_is_down_then_store_forgets_all_the_same(
     with pytest.raises(Unreachable):
         await client.revoke_session(session)
     assert await store.get_session(ALICE) is None
+
+
+# --- sessions out of a store ---------------------------------------------------------
+
+
+async def test_restore_when_newest_is_bound_to_a_key_that_is_gone_then_another_is_found() -> (
+    None
+):
+    """The one that was renewed last, of those that can be used."""
+    store = MemoryStore()
+    old = ClientKey(generate_private_key(), kid="old")
+    new = ClientKey(generate_private_key(), kid="new")
+    options: dict[str, Any] = {"secret_key": "a secret of 32 bytes, or some more"}
+
+    def client(*keys: ClientKey) -> OAuthClient:
+        arguments = (CLIENT_ID, REDIRECT_URI, SCOPE, None, store)
+        return OAuthClient(*arguments, client_keys=keys, **options)
+
+    later = datetime.now(UTC) + timedelta(seconds=60)
+    usable = make_session(kid="new", created_at=datetime(2020, 1, 1, tzinfo=UTC))
+    newest = make_session(kid="old", verified_at=later)
+    for each in (usable, newest):
+        await client(new)._sessions.begin(each)
+    found = await client(new).restore(usable.did)
+    assert found.session_id == usable.session_id
+    both = client(new, replace(old, use="publish"))
+    assert (await both.restore(usable.did)).session_id == newest.session_id
+    with pytest.raises(ClientKeyRetired):
+        await client(ClientKey(generate_private_key(), kid="x")).restore(usable.did)
+
+
+def test_client_id_when_in_development_then_names_every_redirect_uri() -> None:
+    """A server would refuse those that it does not name."""
+    client = OAuthClient(
+        "http://localhost",
+        "http://127.0.0.1/a",
+        "atproto",
+        redirect_uris=["http://127.0.0.1/b"],
+    )
+    query = parse_qs(urlsplit(client._identity.client_id).query)
+    assert query["redirect_uri"] == ["http://127.0.0.1/a", "http://127.0.0.1/b"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
@@ -10,7 +11,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from atproto_oauth_asgi.client_keys import ClientKey
 from atproto_oauth_asgi.config import OAuthConfig, OAuthOptions
-from atproto_oauth_asgi.crypto.keys import generate_private_key, private_jwk, public_jwk
+from atproto_oauth_asgi.crypto.keys import (
+    generate_private_key,
+    private_jwk,
+    public_jwk,
+    thumbprint,
+)
 from atproto_oauth_asgi.exceptions import ConfigurationError
 from atproto_oauth_asgi.network_options import Network
 
@@ -65,9 +71,13 @@ def test_required_scopes_when_no_login_can_bring_them_then_is_an_error(
         "atproto include:com.example.writer",
     ],
 )
-def test_required_scopes_when_a_login_may_bring_them_then_is_fine(scope: str) -> None:
+@pytest.mark.parametrize("as_text", [False, True])
+def test_required_scopes_when_a_login_may_bring_them_then_is_fine(
+    as_text: bool, scope: str
+) -> None:
     """A permission set may hold them: only the server knows."""
-    made = config(scope=scope, required_scopes=["repo:com.example.note?action=create"])
+    required = "repo:com.example.note?action=create"
+    made = config(scope=scope, required_scopes=required if as_text else [required])
     assert made.client_options["required_scopes"] == made.required_scopes
 
 
@@ -289,6 +299,8 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("login_scope", {"login_scope": "atproto atproto"}),
     ("login_scope", {"login_scope": "x", "scope": "atproto x"}),
     ("client_keys", {"client_keys": [ClientKey(KEY)]}),
+    ("client_keys", {"client_keys": KEY, "public_url": HOSTED}),
+    ("client_keys", {"client_keys": ["no key"], "public_url": HOSTED}),
     ("client_uri", {"client_uri": "http://app.example.com", "public_url": HOSTED}),
     ("client_uri", {"client_uri": "https://other.example", "public_url": HOSTED}),
     ("client_uri", {"client_uri": f"{HOSTED}/home", "public_url": HOSTED}),
@@ -345,6 +357,17 @@ def test_option_when_wrong_then_is_named(name: str, options: dict[str, Any]) -> 
     assert {each.partition(":")[0] for each in problems(**options)} == {name}
 
 
+@pytest.mark.parametrize("as_text", [False, True])
+def test_key_when_the_jwk_has_a_name_then_keeps_it(as_text: bool) -> None:
+    """Who publishes the JWKS elsewhere has named it there."""
+    jwk = {**private_jwk(KEY), "kid": "mine"}
+    material = json.dumps(jwk) if as_text else jwk
+    assert ClientKey(material).kid == "mine"
+    assert ClientKey(material, kid="other").kid == "other"
+    del jwk["kid"]
+    assert ClientKey(jwk).kid == ClientKey(KEY).kid == thumbprint(KEY)
+
+
 @pytest.mark.covers("META-16")
 @pytest.mark.parametrize(
     "keys",
@@ -353,7 +376,7 @@ def test_option_when_wrong_then_is_named(name: str, options: dict[str, Any]) -> 
         [ClientKey(KEY), ClientKey(OTHER_KEY)],
         [ClientKey(KEY, kid="a"), ClientKey(OTHER_KEY, "publish", kid="a")],
         [ClientKey(KEY), ClientKey(KEY, "publish")],
-        [ClientKey(KEY, "signs")],  # type: ignore[arg-type]
+        [ClientKey(KEY), ClientKey(OTHER_KEY, "retierd")],  # type: ignore[arg-type]
     ],
     ids=range(5),
 )

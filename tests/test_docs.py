@@ -422,6 +422,7 @@ CALLED = {
     "MemoryStateStore",
     "MemoryStore",
     "OAuthClient",
+    "SQLiteStore",
     "current_auth",
     "raise_for_xrpc",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 import time
@@ -83,6 +84,28 @@ def test_starlette_example_when_logged_in_then_asks_the_pds(
         browser.post("/oauth/logout")
         response = browser.get("/")
         assert response.headers["location"] == "/oauth/login?return_to=%2F"
+
+
+def test_flask_example_when_logged_in_then_knows_the_person(
+    fresh_network: ReferenceNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A view waits for the client, and the next one finds the session again."""
+    monkeypatch.setenv("ATPROTO_PLC_URL", fresh_network.plc_url)
+    monkeypatch.setenv("ATPROTO_HANDLE_RESOLVER_URL", fresh_network.pds_url)
+    example = runpy.run_path(str(_ROOT / "examples/flask_app.py"))
+    alice = fresh_network.accounts["alice.test"]
+    with example["oauth"], example["app"].test_client() as browser:
+        assert "Log in" in browser.get("/").text
+        assert browser.post("/login", data={"handle": "nobody.test"}).status_code == 400
+        answer = browser.post("/login", data={"handle": "alice.test"})
+        back = approve(answer.headers["location"], alice)
+        back = back.removeprefix("http://127.0.0.1:8000")
+        assert browser.get(back).status_code == 303
+        assert browser.get("/").text == "You are alice.test"
+        assert browser.get(back).status_code == 400
+        assert browser.get("/").text == "You are alice.test"
+    with example["app"].test_client() as stranger:
+        assert "Log in" in stranger.get("/").text
 
 
 # --- Programs in a terminal ----------------------------------------------------------

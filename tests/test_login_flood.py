@@ -241,6 +241,24 @@ async def test_dos_a07_when_one_client_floods_then_it_alone_is_refused(
             assert (await begin(bob, "bob.test")).status_code == status
 
 
+@pytest.mark.covers("HTTP-12", "WEB-10")
+@pytest.mark.parametrize(
+    "name",
+    ["x-forwarded-for", "forwarded", "x-real-ip", "client-ip", "cf-connecting-ip"],
+)
+async def test_client_when_it_claims_other_addresses_then_stays_one_client(
+    atproto_network: AtprotoNetwork, name: str
+) -> None:
+    """Anybody can write such a field; the connection tells who it is."""
+    app = make_app(atproto_network, limits=LoginLimits(per_client_per_minute=2))
+    async with visiting(app) as eve:
+        answers = []
+        for number in range(4):
+            eve.headers[name] = f"203.0.113.{number}"
+            answers.append((await begin(eve, "alice.test")).status_code)
+    assert answers == [200, 200, 429, 429]
+
+
 @pytest.mark.covers("LOGIN-09", "ERR-04")
 async def test_form_when_logins_are_too_many_then_a_person_can_send_it_again(
     atproto_network: AtprotoNetwork,

@@ -197,8 +197,10 @@ def _in_child(draw: Callable[[], str]) -> str:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        os.write(writer, draw().encode())
-        os._exit(0)
+        try:
+            os.write(writer, draw().encode())
+        finally:
+            os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as pipe:
         text = pipe.read()

@@ -20,6 +20,7 @@ from atproto_oauth_asgi.exceptions import (
     TimedOut,
 )
 from atproto_oauth_asgi.models import OAuthSession
+from atproto_oauth_asgi.sessions.tokens import BeforeSend
 from tests.sessions.making import ALICE, NOW, make_session
 from tests.web.desk import HELLO, LATER, Desk, noise
 from tests.web.driving import (
@@ -211,8 +212,8 @@ async def test_renewing_when_the_new_cookie_does_not_fit_then_the_session_lives_
     desk = Desk()
     refresh = desk.server.refresh
 
-    async def grow(session: OAuthSession) -> OAuthSession:
-        renewed = await refresh(session)
+    async def grow(session: OAuthSession, before_send: BeforeSend) -> OAuthSession:
+        renewed = await refresh(session, before_send)
         return renewed.replace(access_token="".join(noise(9000)))
 
     desk.site.coordinator._send = grow

@@ -65,15 +65,18 @@ def place(request: pytest.FixtureRequest) -> Place:
     )
 
 
-@pytest.fixture
-async def oauth(place: Place) -> AsyncIterator[OAuthClient]:
+@pytest.fixture(params=["text", "list"])
+async def oauth(
+    place: Place, request: pytest.FixtureRequest
+) -> AsyncIterator[OAuthClient]:
+    required = f"{NOTES}?action=create"
     client = OAuthClient(
         "http://localhost",
         REDIRECT_URI,
         SCOPE,
         MemoryStateStore(),
         MemorySessionStore(),
-        required_scopes=[f"{NOTES}?action=create"],
+        required_scopes=required if request.param == "text" else [required],
         network=place.network,
     )
     yield client

@@ -21,7 +21,7 @@ def test_verifier_when_generated_then_is_long_unreserved_and_new() -> None:
     verifiers = {PKCEManager.generate_verifier() for _ in range(1000)}
     assert len(verifiers) == 1000
     for verifier in verifiers:
-        assert re.fullmatch(r"[A-Za-z0-9._~-]{43,128}", verifier)
+        assert re.fullmatch(r"[A-Za-z0-9._~-]{64}", verifier)
 
 
 def test_pair_when_generated_then_belongs_together() -> None:

@@ -37,6 +37,7 @@ from atproto_oauth_asgi.sdk import oauth_login, sdk_client
 from atproto_oauth_asgi.testing import AtprotoNetwork, approve, behaviours, login_as
 from tests.reference_network import sign_in
 from tests.reference_network.process import ReferenceNetwork
+from tests.sessions.making import make_session
 
 # The SDK passes bytes to httpx in a way that httpx would rather not see.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -233,11 +234,42 @@ async def test_login_when_clients_do_not_fit_then_is_refused(
     session = await log_in(place, oauth)
     with pytest.raises(ConfigurationError, match="AsyncClient needs"):
         oauth_login(Client(), session, oauth=oauth)  # type: ignore[arg-type, unused-ignore]
-    logged_in = AsyncClient()
-    logged_in._session_dispatcher.set_session(object())
-    logged_in.export_session_string = lambda: "a session"
-    with pytest.raises(ConfigurationError, match="by password"):
-        oauth_login(logged_in, session, oauth=oauth)
+
+
+@pytest.mark.anyio
+@on_asyncio
+async def test_login_when_somebody_is_logged_in_then_is_refused(
+    place: Place, oauth: OAuthClient
+) -> None:
+    """One client is one person: nobody posts as somebody else by accident."""
+    session = await log_in(place, oauth)
+    client = oauth_login(AsyncClient(), session, oauth=oauth)
+    with pytest.raises(ConfigurationError, match="logged in"):
+        oauth_login(client, session, oauth=oauth)
+
+
+@pytest.mark.network
+@pytest.mark.anyio
+@on_asyncio
+async def test_login_when_logged_in_by_password_then_is_refused(
+    fresh_network: ReferenceNetwork,
+) -> None:
+    """Its own tokens would be renewed beside ours."""
+    alice = fresh_network.accounts[HANDLE]
+    client = AsyncClient(fresh_network.pds_url)
+    await client.login(HANDLE, alice.password, fetch_bsky_profile=False)
+    oauth = OAuthClient("http://localhost", REDIRECT_URI, SCOPE)
+    session = make_session(did=alice.did)
+    with pytest.raises(ConfigurationError, match="logged in"):
+        oauth_login(client, session, oauth=oauth)
+    await client.request.close()
+
+
+def test_me_when_the_handle_is_not_verified_then_says_so() -> None:
+    """The SDK wants one; nobody's is the honest answer."""
+    oauth = OAuthClient("http://localhost", REDIRECT_URI, SCOPE)
+    client = oauth_login(AsyncClient(), make_session(handle=None), oauth=oauth)
+    assert client.me.handle == "handle.invalid"
 
 
 def opened(net: AtprotoNetwork) -> Opened:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
 from typing import Any, TypeAlias
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
@@ -25,12 +26,6 @@ PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey
 _CURVE = ec.SECP256R1()
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _COORDINATE_BYTES = 32
-# One object for all signatures: making it anew costs 6 % of a signature.
-_ES256 = ec.ECDSA(hashes.SHA256())
-_UNCOMPRESSED = (
-    serialization.Encoding.X962,
-    serialization.PublicFormat.UncompressedPoint,
-)
 _PUBLIC_MEMBERS = frozenset({"kty", "crv", "x", "y"})
 
 _encode_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
@@ -113,9 +108,8 @@ def public_jwk(key: PrivateKey) -> dict[str, str]:
 
 def public_coordinates(key: PrivateKey) -> tuple[str, str]:
     """Return ``x`` and ``y`` as they stand in a JWK. Spec: RFC 7518 section 6.2.1."""
-    # 0x04, x, y (SEC 1 section 2.3.3).
-    point = key.public_key().public_bytes(*_UNCOMPRESSED)
-    return b64url(point[1:33]), b64url(point[33:])
+    numbers = key.public_key().public_numbers()
+    return b64url(_octets(numbers.x)), b64url(_octets(numbers.y))
 
 
 def private_jwk(key: PrivateKey, kid: str | None = None) -> dict[str, str]:
@@ -133,15 +127,16 @@ def thumbprint(key: PrivateKey) -> str:
 class Signer:
     """Signs with one key; nothing is computed twice."""
 
-    __slots__ = ("_sign",)
+    __slots__ = ("_algorithm", "_sign")
 
     def __init__(self, key: PrivateKey) -> None:
         check_private_key(key)
         self._sign = key.sign
+        self._algorithm = _es256()
 
     def sign(self, signing_input: bytes) -> bytes:
         """Return the 64 bytes of an ES256 signature. Spec: RFC 7518 section 3.4."""
-        r, s = decode_dss_signature(self._sign(signing_input, _ES256))
+        r, s = decode_dss_signature(self._sign(signing_input, self._algorithm))
         return r.to_bytes(_COORDINATE_BYTES, "big") + s.to_bytes(
             _COORDINATE_BYTES, "big"
         )
@@ -175,6 +170,13 @@ class JwtSigner:
         return f"{signing_input}.{b64url(signature)}"
 
 
+@cache
+def _es256() -> ec.ECDSA:
+    # One object for all signatures: making it anew costs 6 % of a signature. The first
+    # one asks OpenSSL what it can do, so it is not made at import.
+    return ec.ECDSA(hashes.SHA256())
+
+
 def _thumbprint_of(members: Mapping[str, str]) -> str:
     text = _encode_json(dict(sorted(members.items())))
     return b64url(sha256(text.encode()).digest())
@@ -198,11 +200,18 @@ def _parse_key_text(text: str) -> object:
     try:
         if text.startswith("{"):
             return json.loads(text)
-        return serialization.load_pem_private_key(text.encode("latin-1"), password=None)
+        return _load_pem(text.encode("latin-1"))
     except (ValueError, TypeError, RecursionError, UnsupportedAlgorithm):
         message = "a client key must be a private JWK or unencrypted private PEM"
         # The cause is left out, here and below: it may quote the key.
         raise ConfigurationError(message) from None
+
+
+def _load_pem(data: bytes) -> object:
+    # It comes with every format there is, those of SSH included.
+    from cryptography.hazmat.primitives import serialization
+
+    return serialization.load_pem_private_key(data, password=None)
 
 
 def _import_jwk(members: dict[str, Any]) -> object:

@@ -18,7 +18,6 @@ _PLACEHOLDERS = (
     "changeme",
     "changethis",
     "changeit",
-    "djangoinsecure",
     "donotuse",
     "insecure",
     "mysecret",

@@ -7,7 +7,6 @@ that is made anew for every attempt.
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +15,6 @@ from urllib.parse import urlencode
 
 import httpx
 
-from atproto_oauth_asgi.client_keys import ClientKey, find_key_problems
-from atproto_oauth_asgi.crypto.keys import JwtSigner
 from atproto_oauth_asgi.dpop import (
     NonceCache,
     ProofSigner,
@@ -26,19 +23,13 @@ from atproto_oauth_asgi.dpop import (
 )
 from atproto_oauth_asgi.exceptions import (
     AuthorizationServerError,
-    ClientKeyRetired,
-    ConfigurationError,
     OAuthError,
     OAuthTokenError,
-    UnsupportedAuthServerError,
 )
 from atproto_oauth_asgi.models import AuthServerMetadata, TokenResponse
+from atproto_oauth_asgi.network.client_identity import ClientIdentity
 from atproto_oauth_asgi.network.fetch import Fetcher
 from atproto_oauth_asgi.network.server_clocks import ServerClocks
-from atproto_oauth_asgi.protocol.client_auth import (
-    build_assertion_claims,
-    build_client_auth_form,
-)
 from atproto_oauth_asgi.protocol.oauth_error import parse_refusal
 from atproto_oauth_asgi.protocol.par import parse_par_response
 from atproto_oauth_asgi.protocol.token import (
@@ -80,71 +71,6 @@ class SessionKeys:
 
     dpop: ProofSigner
     kid: str | None
-
-
-class ClientIdentity:
-    """Who the client is, and how it proves it.
-
-    Raises:
-        ConfigurationError: the keys do not go together.
-    """
-
-    def __init__(
-        self, client_id: str, keys: Sequence[ClientKey], *, clock: Callable[[], float]
-    ) -> None:
-        if problems := find_key_problems(keys, client_id=client_id):
-            raise ConfigurationError(problems)
-        self.client_id = client_id
-        self._clock = clock
-        self._signers = {
-            item.kid: JwtSigner(item.private_key, {"alg": "ES256", "kid": item.kid})
-            for item in keys
-            if item.use != "retired"
-        }
-        self.signing_kid = next((k.kid for k in keys if k.use == "sign"), None)
-
-    def check_supported(self, server: AuthServerMetadata) -> None:
-        """Check that the server takes the way this client proves itself.
-
-        Raises:
-            UnsupportedAuthServerError: it does not; there is no falling back.
-        """
-        method = "none" if self.signing_kid is None else "private_key_jwt"
-        if method not in server.token_endpoint_auth_methods_supported:
-            message = f"the authorization server does not support {method}"
-            raise UnsupportedAuthServerError(message)
-
-    def check_key(self, kid: str | None) -> None:
-        """Check that the client key of a session is still there; None needs none.
-
-        Raises:
-            ClientKeyRetired: it is not configured any more.
-        """
-        if kid is not None and kid not in self._signers:
-            message = "the client key that this session is bound to is gone"
-            raise ClientKeyRetired(message)
-
-    def form(
-        self, issuer: str, kid: str | None, *, ahead_s: float = 0.0
-    ) -> dict[str, str]:
-        """Return the form fields that name the client, with a new assertion.
-
-        ``ahead_s`` is how far the server's clock is ahead of ours.
-
-        Raises:
-            ClientKeyRetired: the key is not configured any more.
-        """
-        if kid is None:
-            return build_client_auth_form(self.client_id, None)
-        self.check_key(kid)
-        claims = build_assertion_claims(
-            client_id=self.client_id,
-            issuer=issuer,
-            now=self._clock() + ahead_s,
-            jti=secrets.token_urlsafe(16),
-        )
-        assertion = self._signers[kid].sign(claims)
-        return build_client_auth_form(self.client_id, assertion)
 
 
 class AuthServerClient:

@@ -25,10 +25,12 @@ from atproto_oauth_asgi.dpop import (
 from atproto_oauth_asgi.exceptions import (
     AuthorizationServerError,
     Blocked,
+    ConfigurationError,
     ScopeMissingError,
 )
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.protocol.challenges import parse_challenges
+from atproto_oauth_asgi.protocol.identifiers import is_nsid
 from atproto_oauth_asgi.protocol.oauth_error import parse_refusal
 
 Response = httpx.Response
@@ -265,8 +267,14 @@ class PDSClient(httpx.AsyncClient):
         *,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """Call an XRPC query (GET). Spec: atproto XRPC, "Lexicon HTTP Endpoints"."""
-        return await self.get(f"/xrpc/{nsid}", params=params, headers=headers)
+        """Call an XRPC query (GET).
+
+        Raises:
+            ConfigurationError: ``nsid`` names no method.
+
+        Spec: atproto XRPC, "Lexicon HTTP Endpoints".
+        """
+        return await self.get(xrpc_path(nsid), params=params, headers=headers)
 
     async def procedure(
         self,
@@ -277,9 +285,13 @@ class PDSClient(httpx.AsyncClient):
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """Call an XRPC procedure (POST), with a JSON body or raw content."""
+        """Call an XRPC procedure (POST), with a JSON body or raw content.
+
+        Raises:
+            ConfigurationError: ``nsid`` names no method.
+        """
         return await self.post(
-            f"/xrpc/{nsid}", json=json, content=content, params=params, headers=headers
+            xrpc_path(nsid), json=json, content=content, params=params, headers=headers
         )
 
     def proxied(self, service: str) -> Self:
@@ -304,6 +316,17 @@ class PDSClient(httpx.AsyncClient):
         if not isinstance(transport, SessionTransport):
             raise Blocked("the transport of this client was replaced")
         return transport
+
+
+def xrpc_path(nsid: str) -> str:
+    """Return where a method is called.
+
+    Raises:
+        ConfigurationError: it names none; whatever else it is does not get into a path.
+    """
+    if not is_nsid(nsid):
+        raise ConfigurationError("nsid: a method such as com.example.getThing")
+    return f"/xrpc/{nsid}"
 
 
 def raise_for_xrpc(response: httpx.Response) -> httpx.Response:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from atproto_oauth_asgi.dpop import Clock, NonceCache
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.network.account import AccountLocator
-from atproto_oauth_asgi.network.auth_server import AuthServerClient, ClientIdentity
+from atproto_oauth_asgi.network.auth_server import AuthServerClient
+from atproto_oauth_asgi.network.client_identity import ClientIdentity
 from atproto_oauth_asgi.network.discovery import Discovery
 from atproto_oauth_asgi.network.fetch import Fetcher
 from atproto_oauth_asgi.network.identity import IdentityResolver

@@ -13,11 +13,10 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
-from importlib.metadata import version
 from itertools import count
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
-import httpcore
 import httpx
 from anyio.lowlevel import RunVar
 from typing_extensions import override
@@ -29,9 +28,11 @@ from atproto_oauth_asgi.exceptions import (
     TransportError,
     Unreachable,
 )
-from atproto_oauth_asgi.network.backend import GuardedBackend
 from atproto_oauth_asgi.network_options import Network
 from atproto_oauth_asgi.protocol.urls import Url, check_url
+
+if TYPE_CHECKING:
+    import httpcore
 
 _MAX_IDLE_CONNECTIONS = 50
 _IDLE_S = 30.0
@@ -57,14 +58,17 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             message = "unsafe_proxy_url: proxies are not supported yet"
             raise ConfigurationError(message)
         _check_context(network.ssl_context)
-        self._ssl_context = network.ssl_context
+        self._network = network
         self._policy = network.url_policy
         self._timeout_s = network.timeout_s
-        self._user_agent = (network.user_agent or _user_agent()).encode("latin-1")
-        self._backend = GuardedBackend(network)
+        self._user_agent = (network.user_agent or "").encode("latin-1")
         _keep_headers_out_of_logs()
+        number = next(_instances)
         self._pools: RunVar[httpcore.AsyncConnectionPool | None] = RunVar(
-            f"atproto_oauth_asgi.pool.{next(_instances)}", None
+            f"atproto_oauth_asgi.pool.{number}", None
+        )
+        self._opening: RunVar[anyio.Lock | None] = RunVar(
+            f"atproto_oauth_asgi.opening.{number}", None
         )
 
     @override
@@ -97,6 +101,8 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             await pool.aclose()
 
     def _prepare(self, request: httpx.Request, url: Url) -> httpcore.Request:
+        import httpcore
+
         limits = ("connect", "read", "write", "pool")
         timeout = dict.fromkeys(limits, self._timeout_s)
         return httpcore.Request(
@@ -123,25 +129,41 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         named = request.headers.get("user-agent", "python-httpx/")
         if named.startswith("python-httpx/"):
             kept = [item for item in kept if item[0].lower() != b"user-agent"]
-            kept.append((b"User-Agent", self._user_agent))
+            kept.append((b"User-Agent", self._user_agent or _user_agent()))
         return [(b"Host", url.authority.encode("ascii")), *kept]
 
     async def _pool(self) -> httpcore.AsyncConnectionPool:
-        context = self._ssl_context
-        if context is None and self._pools.get() is None:
-            # Reading the certificates takes some ten milliseconds.
-            context = await anyio.to_thread.run_sync(_default_context)
         pool = self._pools.get()
-        if pool is None:
-            pool = httpcore.AsyncConnectionPool(
-                ssl_context=context,
-                network_backend=self._backend,
-                max_connections=None,
-                max_keepalive_connections=_MAX_IDLE_CONNECTIONS,
-                keepalive_expiry=_IDLE_S,
-            )
-            self._pools.set(pool)
+        return await self._open() if pool is None else pool
+
+    async def _open(self) -> httpcore.AsyncConnectionPool:
+        opening = self._opening.get() or anyio.Lock()
+        self._opening.set(opening)
+        async with opening:
+            pool = self._pools.get()
+            if pool is None:
+                # What it imports, and the certificates, take tens of milliseconds. The
+                # usual threads may be taken by an application that waits for us.
+                pool = await anyio.to_thread.run_sync(
+                    _build_pool, self._network, limiter=anyio.CapacityLimiter(1)
+                )
+                self._pools.set(pool)
         return pool
+
+
+def _build_pool(network: Network) -> httpcore.AsyncConnectionPool:
+    import httpcore
+
+    from atproto_oauth_asgi.network.backend import GuardedBackend
+
+    _user_agent()  # reads files, so not in the event loop
+    return httpcore.AsyncConnectionPool(
+        ssl_context=network.ssl_context or _default_context(),
+        network_backend=GuardedBackend(network),
+        max_connections=None,
+        max_keepalive_connections=_MAX_IDLE_CONNECTIONS,
+        keepalive_expiry=_IDLE_S,
+    )
 
 
 def _body_of(request: httpx.Request) -> AsyncIterable[bytes]:
@@ -210,6 +232,8 @@ def _headers_kept_secret() -> Iterator[None]:
 
 @contextmanager
 def _our_errors(host: str) -> Iterator[None]:
+    import httpcore
+
     try:
         yield
     except httpcore.TimeoutException as error:
@@ -244,5 +268,12 @@ def _check_context(context: ssl.SSLContext | None) -> None:
         raise ConfigurationError(message)
 
 
-def _user_agent() -> str:
-    return f"atproto-oauth-asgi/{version('atproto-oauth-asgi')}"
+@cache
+def _user_agent() -> bytes:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"atproto-oauth-asgi/{version('atproto-oauth-asgi')}".encode()
+    except PackageNotFoundError:
+        # Applications that are packed into one file often leave it out.
+        return b"atproto-oauth-asgi"

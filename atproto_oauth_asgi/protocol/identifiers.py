@@ -24,6 +24,9 @@ Handle = NewType("Handle", str)
 
 Did = NewType("Did", str)
 """A DID of a supported method: ``did:plc`` or ``did:web``."""
+_LONGEST_NSID = 317
+_NSID_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+_NSID = re.compile(rf"(?![0-9])(?:{_NSID_LABEL}\.){{2,}}[a-zA-Z][a-zA-Z0-9]{{0,62}}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,3 +223,11 @@ def _strip_invisible(text: str) -> str:
     while start < end and unicodedata.category(text[end - 1]) in _PASTED:
         end -= 1
     return text[start:end]
+
+
+def is_nsid(text: str) -> bool:
+    """Return whether this names a record type or a method: ``com.example.post``.
+
+    Spec: atproto "Namespaced Identifiers (NSIDs)", "NSID Syntax".
+    """
+    return len(text) <= _LONGEST_NSID and _NSID.fullmatch(text) is not None

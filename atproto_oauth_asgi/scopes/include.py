@@ -11,8 +11,8 @@ from typing import Self
 
 from typing_extensions import override
 
+from atproto_oauth_asgi.protocol.identifiers import is_nsid
 from atproto_oauth_asgi.scopes.atoms import Atom
-from atproto_oauth_asgi.scopes.nsid import is_nsid
 from atproto_oauth_asgi.scopes.rpc import check_audience
 from atproto_oauth_asgi.scopes.syntax import (
     Parameters,

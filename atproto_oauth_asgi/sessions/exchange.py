@@ -32,12 +32,12 @@ class CodeExchange:
         accounts: AccountLocator,
         server: AuthServerClient,
         *,
-        required_scopes: Sequence[str],
+        required_scopes: str | Sequence[str],
         clock: Callable[[], float],
     ) -> None:
         self._accounts = accounts
         self._server = server
-        self._required_scopes = tuple(required_scopes)
+        self._required_scopes = required_scopes
         self._clock = clock
 
     async def redeem(self, pending: OAuthState, *, code: str) -> OAuthSession:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import Protocol
 
 import anyio
 
-from atproto_oauth_asgi.exceptions import OAuthError, SessionError, SessionExpired
+from atproto_oauth_asgi.exceptions import (
+    OAuthError,
+    SessionError,
+    SessionExpired,
+    SessionRevoked,
+)
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.stores.base import SessionStore
+from atproto_oauth_asgi.stores.locks import Lease, ProcessLocks
 
 OnSessionUpdated = Callable[[OAuthSession], Awaitable[None] | None]
-"""Is told of a renewed session; awaited if it can be."""
+"""Is told of a renewed session; a plain function runs in a thread of its own."""
+
+IsUsable = Callable[[OAuthSession], bool]
+
+_PROCESS_LEASE_S = 300.0
 
 
 class KeptSessions(Protocol):
@@ -22,24 +33,31 @@ class KeptSessions(Protocol):
     async def save_new(self, session: OAuthSession) -> None:
         """Keep a session that has just begun."""
 
-    async def save_renewed(self, session: OAuthSession) -> None:
-        """Keep a session that was renewed.
+    async def save_renewed(self, session: OAuthSession, *, was_kept: bool) -> None:
+        """Keep a session that was renewed, and that was kept here before or not.
 
         Raises:
             SessionError: it was ended meanwhile.
         """
 
-    async def find(self, did: str, session_id: str | None) -> OAuthSession | None:
+    async def find(
+        self, did: str, session_id: str | None, is_usable: IsUsable
+    ) -> OAuthSession | None:
         """Return the newest state of a session, or of the account's newest one.
+
+        Of several, one that is usable is preferred.
 
         Raises:
             SessionError: why there is none, where that is known.
         """
 
+    async def would_keep(self, session: OAuthSession) -> bool:
+        """Return whether a renewed session would find its place here."""
+
     async def end(self, session: OAuthSession, *, code: str) -> None:
         """Forget a session; ``code`` is that of the ``SessionError`` that tells why."""
 
-    def lock(self, session: OAuthSession) -> AbstractAsyncContextManager[object]:
+    def lock(self, session: OAuthSession) -> AbstractAsyncContextManager[Lease | None]:
         """Return a context that one renewal of a session is in at a time."""
 
 
@@ -48,34 +66,49 @@ class OnePerAccount:
 
     def __init__(self, store: SessionStore) -> None:
         self._store = store
+        self._locks = ProcessLocks()
 
     async def save_new(self, session: OAuthSession) -> None:
         """Keep a session that has just begun, in place of an older one."""
         await self._store.save_session(session)
 
-    async def save_renewed(self, session: OAuthSession) -> None:
-        """Keep a renewed session, unless a later one of the account has come."""
+    async def save_renewed(self, session: OAuthSession, *, was_kept: bool) -> None:
+        """Keep a renewed session, unless a later one of the account has come.
+
+        Raises:
+            SessionRevoked: it is gone, so that somebody has logged out.
+        """
         kept = await self._store.get_session(session.did)
-        if kept is None or kept.session_id == session.session_id:
+        if kept is None and was_kept:
+            raise SessionRevoked("the session was ended while it was renewed")
+        if kept is None or _is_same(kept, session):
             await self._store.save_session(session)
 
-    async def find(self, did: str, session_id: str | None) -> OAuthSession | None:
+    async def find(
+        self, did: str, session_id: str | None, is_usable: IsUsable
+    ) -> OAuthSession | None:
         """Return the account's session, if it is the one that is asked for."""
+        del is_usable
         kept = await self._store.get_session(did)
-        if kept is None or session_id not in {None, kept.session_id}:
-            return None
-        return kept
+        if kept is None or not (kept.session_id and session_id):
+            return kept
+        return kept if kept.session_id == session_id else None
+
+    async def would_keep(self, session: OAuthSession) -> bool:
+        """Return whether no later session of the account is here."""
+        kept = await self._store.get_session(session.did)
+        return kept is None or _is_same(kept, session)
 
     async def end(self, session: OAuthSession, *, code: str) -> None:
         """Forget a session; a later one of the same account stays."""
         del code
-        if await self.find(session.did, session.session_id) is not None:
+        kept = await self._store.get_session(session.did)
+        if kept is not None and _is_same(kept, session):
             await self._store.delete_session(session.did)
 
-    def lock(self, session: OAuthSession) -> AbstractAsyncContextManager[object]:
-        """Return a context that excludes nobody: such a store knows no locks."""
-        del session
-        return nullcontext()
+    def lock(self, session: OAuthSession) -> AbstractAsyncContextManager[Lease | None]:
+        """Return a context for this process only: such a store knows no locks."""
+        return self._locks.lock(session.did, _PROCESS_LEASE_S)
 
 
 class SessionKeeper:
@@ -88,9 +121,15 @@ class SessionKeeper:
         self._on_updated = on_updated
 
     @property
-    def keeps_anything(self) -> bool:
-        """Whether renewed tokens would be kept by anybody."""
-        return self._kept is not None or self._on_updated is not None
+    def has_store(self) -> bool:
+        """Whether sessions are kept."""
+        return self._kept is not None
+
+    async def would_keep(self, session: OAuthSession) -> bool:
+        """Return whether anybody would keep the tokens of a renewed session."""
+        if self._on_updated is not None:
+            return True
+        return self._kept is not None and await self._kept.would_keep(session)
 
     async def begin(
         self,
@@ -108,39 +147,47 @@ class SessionKeeper:
                 await revoke(session)
             raise
 
-    async def save(self, session: OAuthSession) -> None:
+    async def save(self, session: OAuthSession, *, was_kept: bool) -> None:
         """Keep a renewed session; its tokens are not used before that.
 
         Raises:
             SessionError: it was ended meanwhile.
         """
         if self._kept is not None:
-            await self._kept.save_renewed(session)
+            await self._kept.save_renewed(session, was_kept=was_kept)
 
     async def tell(self, session: OAuthSession) -> None:
         """Tell the hook of a renewed session; its tokens are not used before that."""
-        if self._on_updated is not None:
+        if self._on_updated is None:
+            return
+        told: object
+        if inspect.iscoroutinefunction(self._on_updated):
             told = self._on_updated(session)
-            if told is not None:
-                await told
+        else:
+            hook: Callable[[OAuthSession], object] = self._on_updated
+            told = await anyio.to_thread.run_sync(hook, session)
+        if inspect.isawaitable(told):
+            await told
 
-    async def newest(self, session: OAuthSession) -> OAuthSession:
-        """Return what the session has become by now, as far as anybody knows.
+    async def find_this(self, session: OAuthSession) -> OAuthSession | None:
+        """Return the state of this session that is kept, if it is.
 
         Raises:
             SessionError: it has ended.
         """
         if self._kept is None:
-            return session
-        return await self._kept.find(session.did, session.session_id) or session
+            return None
+        return await self._kept.find(session.did, session.session_id, _any)
 
-    async def find(self, did: str, session_id: str | None) -> OAuthSession:
-        """Return a kept session.
+    async def find(
+        self, did: str, session_id: str | None, *, is_usable: IsUsable
+    ) -> OAuthSession:
+        """Return a kept session; see ``KeptSessions.find``.
 
         Raises:
             SessionError: why there is none.
         """
-        found = self._kept and await self._kept.find(did, session_id)
+        found = self._kept and await self._kept.find(did, session_id, is_usable)
         if not found:
             raise SessionExpired("no session of this account is kept")
         return found
@@ -150,6 +197,18 @@ class SessionKeeper:
         if self._kept is not None:
             await self._kept.end(session, code=why.code)
 
-    def lock(self, session: OAuthSession) -> AbstractAsyncContextManager[object]:
+    def lock(self, session: OAuthSession) -> AbstractAsyncContextManager[Lease | None]:
         """Return a context that one renewal of a session is in at a time."""
         return nullcontext() if self._kept is None else self._kept.lock(session)
+
+
+def _is_same(kept: OAuthSession, session: OAuthSession) -> bool:
+    """Return whether these are one session; a store may have lost the ids."""
+    if not (kept.session_id and session.session_id):
+        return True
+    return kept.session_id == session.session_id
+
+
+def _any(session: OAuthSession) -> bool:
+    del session
+    return True

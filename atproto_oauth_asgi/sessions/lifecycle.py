@@ -140,6 +140,10 @@ def record_key(*parts: str) -> str:
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
 
 
-def last_renewed(session: OAuthSession) -> float:
-    """Return when a session was last renewed, or begun, in Unix seconds."""
-    return (session.verified_at or session.created_at).timestamp()
+def age_of(session: OAuthSession) -> tuple[int, float]:
+    """Return what tells a later state of a session from an earlier one.
+
+    The count comes first: the clocks of hosts differ.
+    """
+    checked_at = session.verified_at or session.created_at
+    return session.renewals, checked_at.timestamp()

@@ -25,14 +25,16 @@ from atproto_oauth_asgi.models import (
     serialize_oauth_session,
     serialize_oauth_state,
 )
-from atproto_oauth_asgi.sessions.lifecycle import last_renewed, record_key
+from atproto_oauth_asgi.sessions.keeper import IsUsable
+from atproto_oauth_asgi.sessions.lifecycle import record_key
+from atproto_oauth_asgi.sessions.outcomes import LEASE_S
 from atproto_oauth_asgi.sessions.pending import LOGIN_LIFETIME_S
 from atproto_oauth_asgi.stores.base import Record, RecordStore, StateStore
+from atproto_oauth_asgi.stores.locks import Lease
 
 # A refresh token of the reference server that is not used lives three months.
 _IDLE_LIFETIME_S = 180 * 24 * 3600.0
 _ENDING_KEPT_S = 30 * 24 * 3600.0
-_LEASE_S = 60.0
 _TRIES = 3
 _PENDING, _SESSION = "pending", "session"
 _ENDED = "ended:"
@@ -138,40 +140,49 @@ class RecordedSessions:
         """Keep a session that has just begun."""
         await self._save(session, if_version=None)
 
-    async def save_renewed(self, session: OAuthSession) -> None:
+    async def save_renewed(self, session: OAuthSession, *, was_kept: bool) -> None:
         """Keep a session that was renewed.
 
         Raises:
             SessionError: it was ended meanwhile.
         """
-        key = _key_of(session.session_id)
+        key = _key_of(session.did, session.session_id)
         for _ in range(_TRIES):
             record = await self._store.load(_SESSION, key)
             if record is not None:
                 self._open(record, key)
+            elif was_kept:
+                raise SessionRevoked("the session was ended while it was renewed")
             version = 0 if record is None else record.version
             if await self._save(session, if_version=version) is not None:
                 return
         raise StoreError("the session was changed by others while it was saved")
 
-    async def find(self, did: str, session_id: str | None) -> OAuthSession | None:
+    async def find(
+        self, did: str, session_id: str | None, is_usable: IsUsable
+    ) -> OAuthSession | None:
         """Return the newest state of a session, or of the account's newest one.
 
         Raises:
             SessionError: why there is none, where that is known.
         """
         if session_id is not None:
-            session = await self._load(_key_of(session_id))
-            return session if session and session.did == did else None
+            return await self._load(_key_of(did, session_id))
         keys = await self._store.keys(_SESSION, _owner_of(did))
         found, problems = await self._load_all(keys)
         if problems and not found:
             raise problems[0]
-        return max(found, key=last_renewed, default=None)
+        usable = list(filter(is_usable, found))
+        return max(usable or found, key=_last_renewed, default=None)
+
+    async def would_keep(self, session: OAuthSession) -> bool:
+        """Return True: every session has a place of its own."""
+        del session
+        return True
 
     async def end(self, session: OAuthSession, *, code: str) -> None:
         """Put the reason in place of a session; its tokens are gone from the store."""
-        key = _key_of(session.session_id)
+        key = _key_of(session.did, session.session_id)
         await self._store.save(
             _SESSION,
             key,
@@ -180,14 +191,16 @@ class RecordedSessions:
             owner=_owner_of(session.did),
         )
 
-    def lock(self, session: OAuthSession) -> AbstractAsyncContextManager[object]:
+    def lock(self, session: OAuthSession) -> AbstractAsyncContextManager[Lease]:
         """Return a context that one renewal of a session is in at a time."""
-        return self._store.lock(record_key("renew", session.session_id), _LEASE_S)
+        return self._store.lock(
+            record_key("renew", session.did, session.session_id), LEASE_S
+        )
 
     async def _save(
         self, session: OAuthSession, *, if_version: int | None
     ) -> int | None:
-        key = _key_of(session.session_id)
+        key = _key_of(session.did, session.session_id)
         text = serialize_oauth_session(session)
         return await self._store.save(
             _SESSION,
@@ -224,9 +237,14 @@ class RecordedSessions:
         return deserialize_oauth_session(text)
 
 
-def _key_of(session_id: str) -> str:
-    return record_key(_SESSION, session_id)
+def _key_of(did: str, session_id: str) -> str:
+    # Sessions that were made by hand have no id.
+    return record_key(_SESSION, did, session_id)
 
 
 def _owner_of(did: str) -> str:
     return record_key("did", did)
+
+
+def _last_renewed(session: OAuthSession) -> float:
+    return (session.verified_at or session.created_at).timestamp()

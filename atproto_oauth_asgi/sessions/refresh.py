@@ -11,17 +11,14 @@ successor.)
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import anyio
 
 from atproto_oauth_asgi.exceptions import (
-    AccountMoved,
-    ClientKeyRetired,
     OAuthError,
+    RefreshInterrupted,
     RefreshUnavailable,
     SessionError,
     SessionExpired,
@@ -34,32 +31,22 @@ from atproto_oauth_asgi.sessions.lifecycle import (
     SealedSessions,
     record_key,
 )
+from atproto_oauth_asgi.sessions.outcomes import LEASE_S, Mark, Outcomes
+from atproto_oauth_asgi.sessions.pauses import Pauses
+from atproto_oauth_asgi.sessions.tokens import BeforeSend, check_lease
 from atproto_oauth_asgi.stores.base import RecordStore
+from atproto_oauth_asgi.stores.locks import Lease, lock_within
 
 _log = logging.getLogger("atproto_oauth_asgi")
 
-_LEASE_S = 60.0
 _SOONEST_AGAIN_S = 1.0
 _LONGEST_CHAIN = 100
+_LOCK_WAIT_S = 20.0
 _LOGOUT_LOCK_S = 2.0
 _REVOCATION_BUDGET_S = 5.0
-_KEPT_AFTER_CONFIRMATION_S = 300.0
-_LONGEST_PAUSE_S = 60.0
-_FAILURES_KEPT = 10_000
-_CONFIRMATIONS_KEPT = 10_000
-_ENDED = b"ended:"
-_ENDINGS: dict[bytes, type[SessionError]] = {
-    ending.code.encode(): ending
-    for ending in (SessionExpired, SessionRevoked, AccountMoved, ClientKeyRetired)
-}
 
-
-@dataclass(frozen=True, slots=True)
-class _Pause:
-    """After a failure: how long, in seconds, and until when not to ask again."""
-
-    length_s: float
-    until: float
+Send = Callable[[OAuthSession, BeforeSend], Awaitable[OAuthSession]]
+"""Renews a session."""
 
 
 class RefreshCoordinator:
@@ -70,7 +57,7 @@ class RefreshCoordinator:
         *,
         store: RecordStore,
         sessions: SealedSessions,
-        send: Callable[[OAuthSession], Awaitable[OAuthSession]],
+        send: Send,
         revoke: Callable[[OAuthSession], Awaitable[None]],
         clock: Callable[[], float],
     ) -> None:
@@ -79,8 +66,8 @@ class RefreshCoordinator:
         self._send = send
         self._revoke = revoke
         self._clock = clock
-        self._pauses: OrderedDict[str, _Pause] = OrderedDict()
-        self._confirmed: OrderedDict[str, None] = OrderedDict()
+        self._pauses = Pauses(clock=clock)
+        self._outcomes = Outcomes(store=store, sessions=sessions, clock=clock)
 
     async def refresh(
         self, opened: OpenedSession, *, may_send: bool = True
@@ -103,10 +90,10 @@ class RefreshCoordinator:
         if not may_send:
             message = "the response has begun, new tokens could not reach the browser"
             raise RefreshUnavailable(message)
-        self._check_pause(_outcome_key(newest))
+        self._pauses.check(_outcome_key(newest))
         self._check_not_too_soon(newest)
-        async with self._store.lock(_lock_key(newest.session), _LEASE_S):
-            return await self._refresh_alone(newest)
+        async with lock_within(_LOCK_WAIT_S, self._lock(newest.session)) as lease:
+            return await self._refresh_alone(newest, lease)
 
     async def newest(self, opened: OpenedSession) -> OpenedSession:
         """Return what the session has become by now; nothing is sent.
@@ -122,22 +109,7 @@ class RefreshCoordinator:
 
     async def confirm(self, opened: OpenedSession) -> None:
         """Note that a browser has a refreshed cookie: the outcome may go soon."""
-        key = opened.follows
-        if key is None or key in self._confirmed:
-            return
-        record = await self._store.load("outcome", key)
-        if record is not None:
-            expires_at = self._clock() + _KEPT_AFTER_CONFIRMATION_S
-            await self._store.save(
-                "outcome",
-                key,
-                record.value,
-                expires_at=min(record.expires_at, expires_at),
-                if_version=record.version,
-            )
-        self._confirmed[key] = None
-        if len(self._confirmed) > _CONFIRMATIONS_KEPT:
-            self._confirmed.popitem(last=False)
+        await self._outcomes.confirm(opened)
 
     async def check_alive(self, session: OAuthSession) -> None:
         """Check that nobody has logged this session out.
@@ -169,8 +141,7 @@ class RefreshCoordinator:
         session = opened.session
         async with AsyncExitStack() as held:
             with anyio.move_on_after(_LOGOUT_LOCK_S):
-                lock = self._store.lock(_lock_key(session), _LEASE_S)
-                await held.enter_async_context(lock)
+                await held.enter_async_context(self._lock(session))
             try:
                 opened = await self._newest(opened)
             except RefreshUnavailable as error:
@@ -196,51 +167,44 @@ class RefreshCoordinator:
             SessionError: the last one is that the session has ended.
         """
         for _ in range(_LONGEST_CHAIN):
-            later = await self._outcome(_outcome_key(opened))
+            later = await self._outcomes.find(_outcome_key(opened))
             if later is None:
                 return opened
             opened = later
         raise RefreshUnavailable("this cookie was renewed too often already")
 
-    async def _outcome(self, key: str) -> OpenedSession | None:
-        record = await self._store.load("outcome", key)
-        if record is None:
-            return None
-        if record.value.startswith(_ENDED):
-            ending = _ENDINGS.get(record.value.removeprefix(_ENDED), SessionExpired)
-            raise ending("the session has ended")
-        opened = self._sessions.open(record.value.decode("ascii"))
-        if opened is None or opened.follows != key:
-            # Sealed with a newer secret, or by a clock that is ahead: not an ending.
-            raise RefreshUnavailable("the renewed session cannot be read here now")
-        return opened
-
-    async def _refresh_alone(self, opened: OpenedSession) -> OpenedSession:
+    async def _refresh_alone(
+        self, opened: OpenedSession, lease: Lease
+    ) -> OpenedSession:
         """Return what the session has become, while nobody else renews it."""
         newest, key = await self._newest(opened), _outcome_key(opened)
         await self.check_alive(newest.session)
         if newest is not opened:
             return newest
-        self._check_pause(key)
+        self._pauses.check(key)
         # Half a refresh is a session lost: nobody may break it off.
-        return await run_shielded(lambda: self._refresh_now(opened, key))
+        return await run_shielded(lambda: self._refresh_now(opened, key, lease))
 
-    async def _refresh_now(self, opened: OpenedSession, key: str) -> OpenedSession:
+    async def _refresh_now(
+        self, opened: OpenedSession, key: str, lease: Lease
+    ) -> OpenedSession:
+        marks: list[Mark] = []
+
+        async def before_send() -> None:
+            marks.append(await self._outcomes.mark(key, opened.session))
+            check_lease(lease)
+
         try:
-            session = await self._send(opened.session)
-        except SessionError as error:
-            await self._note_failure(error, key=key, session=opened.session)
-            raise
+            session = await self._send(opened.session, before_send)
         except OAuthError as error:
-            self._pause(key)
-            message = "the tokens could not be renewed now"
-            raise RefreshUnavailable(message) from error
+            await self._note_failure(error, opened, key=key, marks=marks)
+            raise _as_told(error, marks) from error
         # Nothing comes between the answer and the save.
         renewed = self._sessions.seal(session, follows=key)
-        await self._keep(key, renewed.value.encode("ascii"), session)
-        self._pauses.pop(key, None)
-        await self._check_still_alive(session)
-        return renewed
+        counts = await self._outcomes.keep(key, renewed, version=_version(marks))
+        self._pauses.forget(key)
+        await self._check_still_alive(counts.session)
+        return counts
 
     async def _check_still_alive(self, session: OAuthSession) -> None:
         """Revoke the new tokens if somebody has logged out while they were fetched."""
@@ -262,24 +226,15 @@ class RefreshCoordinator:
                 _log.warning("revocation took too long: did=%s", session.did)
 
     async def _note_failure(
-        self, error: SessionError, *, key: str, session: OAuthSession
+        self, error: OAuthError, opened: OpenedSession, *, key: str, marks: list[Mark]
     ) -> None:
-        code = error.code.encode()
-        if code in _ENDINGS:
-            await self._keep(key, _ENDED + code, session)
-        else:
-            self._pause(key)
-
-    async def _keep(self, key: str, value: bytes, session: OAuthSession) -> None:
-        expires_at = self._clock() + self._sessions.remaining_s(session)
-        await self._store.save("outcome", key, value, expires_at=expires_at)
-
-    def _pause(self, key: str) -> None:
-        before = self._pauses.pop(key, None)
-        length_s = min(_LONGEST_PAUSE_S, before.length_s * 2 if before else 1.0)
-        self._pauses[key] = _Pause(length_s, self._clock() + length_s)
-        if len(self._pauses) > _FAILURES_KEPT:
-            self._pauses.popitem(last=False)
+        if _is_end(error):
+            code = _as_told(error, marks).code
+            await self._outcomes.end(key, opened.session, code=code)
+            return
+        self._pauses.begin(key)
+        for mark in marks:
+            await self._outcomes.unmark(key, opened.session, mark)
 
     def _check_not_too_soon(self, opened: OpenedSession) -> None:
         """Refuse to renew renewed tokens that a PDS refuses all the same."""
@@ -290,17 +245,28 @@ class RefreshCoordinator:
         if not opened.is_due(now) and 0 <= age_s < _SOONEST_AGAIN_S:
             raise RefreshUnavailable("the tokens were renewed a moment ago")
 
-    def _check_pause(self, key: str) -> None:
-        pause = self._pauses.get(key)
-        # A clock that was set back must not make a pause of hours.
-        if pause and 0 < pause.until - self._clock() <= pause.length_s:
-            message = "renewing the tokens failed a moment ago; it is tried again soon"
-            raise RefreshUnavailable(message)
+    def _lock(self, session: OAuthSession) -> AbstractAsyncContextManager[Lease]:
+        return self._store.lock(record_key("refresh", session.session_id), LEASE_S)
+
+
+def _version(marks: list[Mark]) -> int:
+    # None was set if the tokens had come already, and could not be kept.
+    return marks[-1].version if marks else 0
+
+
+def _is_end(error: OAuthError) -> bool:
+    return isinstance(error, SessionError) and not isinstance(error, RefreshUnavailable)
+
+
+def _as_told(error: OAuthError, marks: list[Mark]) -> OAuthError:
+    """Return the error that the caller gets."""
+    if isinstance(error, SessionRevoked) and any(m.was_interrupted for m in marks):
+        message = "the session ended, as an earlier renewal of it was cut off"
+        return RefreshInterrupted(message)
+    if isinstance(error, SessionError):
+        return error
+    return RefreshUnavailable("the tokens could not be renewed now")
 
 
 def _outcome_key(opened: OpenedSession) -> str:
     return record_key("outcome", opened.value)
-
-
-def _lock_key(session: OAuthSession) -> str:
-    return record_key("refresh", session.session_id)

@@ -1,32 +1,43 @@
-"""Sessions of an application's own: renewed once for all who ask, and kept."""
+"""Sessions of an application's own: renewed once for all who ask, kept, and ended."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-
-import anyio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 
 from atproto_oauth_asgi.exceptions import (
     OAuthError,
     RefreshUnavailable,
     SessionError,
     SessionRevoked,
+    StoreError,
 )
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.network.beside import run_shielded
-from atproto_oauth_asgi.network.cache import SharedCache
 from atproto_oauth_asgi.sessions.keeper import SessionKeeper
-from atproto_oauth_asgi.sessions.lifecycle import last_renewed, record_key
-from atproto_oauth_asgi.sessions.tokens import TokenRenewal
+from atproto_oauth_asgi.sessions.lifecycle import age_of, record_key
+from atproto_oauth_asgi.sessions.lineage import Lineage, tokens_key
+from atproto_oauth_asgi.sessions.tokens import (
+    BeforeSend,
+    TokenRenewal,
+    check_lease,
+    nothing_to_do,
+)
+from atproto_oauth_asgi.stores.locks import Lease, ProcessLocks, lock_within
 
-_OUTCOME_KEPT_S = 60.0
-_OUTCOMES_KEPT = 1000
+_LOCK_WAIT_S = 20.0
+# Only a thread that has died holds a lock of the process for longer.
+_PROCESS_LEASE_S = 300.0
+_UNSAVED_KEPT = 1000
 
 
 class SharedRenewal:
-    """Renews sessions: one request for everybody who asks with the same tokens."""
+    """Renews sessions: one request for everybody who asks with the same tokens.
+
+    It may be shared by tasks, threads and event loops; processes that share a
+    ``RecordStore`` exclude each other as well.
+    """
 
     def __init__(
         self,
@@ -37,12 +48,14 @@ class SharedRenewal:
     ) -> None:
         self._renewal = renewal
         self._keeper = keeper
-        self._outcomes: SharedCache[OAuthSession] = SharedCache(
-            clock=clock, lifetime_s=_OUTCOME_KEPT_S, max_entries=_OUTCOMES_KEPT
-        )
+        self._clock = clock
+        self._lineage = Lineage()
         self._unsaved: OrderedDict[str, OAuthSession] = OrderedDict()
+        self._locks = ProcessLocks()
 
-    async def renew(self, session: OAuthSession) -> OAuthSession:
+    async def renew(
+        self, session: OAuthSession, before_send: BeforeSend = nothing_to_do
+    ) -> OAuthSession:
         """Return the session with new tokens, saved where sessions are kept.
 
         Raises:
@@ -51,12 +64,11 @@ class SharedRenewal:
             StoreError: the store does not answer. Tokens that came all the same are
                 remembered here, and saved when somebody asks again.
         """
-        tokens = (session.access_token, session.refresh_token or "")
-        key = record_key(session.did, *tokens)
-        # Half a refresh is a session lost: nobody may break it off.
-        return await run_shielded(
-            lambda: self._outcomes.get(key, lambda: self._renew_alone(session, key))
-        )
+        async with self._alone(session) as lease:
+            # Half a refresh is a session lost: nobody may break it off.
+            return await run_shielded(
+                lambda: self._renew_alone(session, before_send, lease)
+            )
 
     async def end(self, session: OAuthSession) -> None:
         """Revoke the newest tokens of a session, and forget it in any case.
@@ -66,116 +78,109 @@ class SharedRenewal:
             ClientKeyRetired, DiscoveryError, TransportError: it could not be asked.
             StoreError: the store does not answer.
         """
-        await run_shielded(lambda: self._end_alone(session))
+        async with self._alone(session):
+            if self._keeper.has_store:
+                await run_shielded(lambda: self._end_alone(session))
+            else:
+                await self._end_alone(session)
 
-    async def _end_alone(self, session: OAuthSession) -> None:
-        async with self._keeper.lock(session):
-            with suppress(SessionError):
-                newest = await self._keeper.newest(session)
-                session = newest if _is_later(newest, session) else session
-            try:
-                await self._renewal.revoke(session)
-            finally:
-                await self._keeper.end(session, why=SessionRevoked())
+    @asynccontextmanager
+    async def _alone(self, session: OAuthSession) -> AsyncIterator[Lease | None]:
+        """Be the only one who renews or ends this session; waiting may be cancelled."""
+        name = record_key("session", session.did, session.session_id)
+        in_process = self._locks.lock(name, _PROCESS_LEASE_S)
+        async with (
+            lock_within(_LOCK_WAIT_S, in_process),
+            lock_within(_LOCK_WAIT_S, self._keeper.lock(session)) as lease,
+        ):
+            yield lease
 
-    async def _renew_alone(self, session: OAuthSession, key: str) -> OAuthSession:
-        async with self._keeper.lock(session):
-            renewed = self._unsaved.get(key)
-            if renewed is None:
-                newest = await self._keeper.newest(session)
-                if _is_later(newest, session):
-                    return newest
-                try:
-                    renewed = await self._renewal.renew(session)
-                except RefreshUnavailable:
-                    raise
-                except SessionError as error:
-                    return await self._judge(session, error)
-            await self._save(renewed, key)
-            return renewed
+    async def _renew_alone(
+        self, session: OAuthSession, before_send: BeforeSend, lease: Lease | None
+    ) -> OAuthSession:
+        newest = self._lineage.newest(session)
+        if tokens_key(newest) in self._unsaved:
+            await self._save(newest, was_kept=False)
+        kept = await self._keeper.find_this(newest)
+        if kept is not None and _is_later(kept, newest):
+            self._lineage.note(newest, kept)
+            newest = kept
+        if newest is not session and not self._has_ended(newest):
+            return newest
+
+        async def ready() -> None:
+            await before_send()
+            check_lease(lease)
+
+        try:
+            renewed = await self._renewal.renew(newest, ready)
+        except RefreshUnavailable:
+            raise
+        except SessionError as error:
+            return await self._judge(newest, error)
+        self._lineage.note(newest, renewed)
+        await self._save(renewed, was_kept=kept is not None)
+        return renewed
 
     async def _judge(self, session: OAuthSession, error: SessionError) -> OAuthSession:
         """Return what another process has just made of a session, or end it."""
-        newest = await self._keeper.newest(session)
-        if _is_later(newest, session):
-            return newest
+        kept = await self._keeper.find_this(session)
+        if kept is not None and _is_later(kept, session):
+            self._lineage.note(session, kept)
+            return kept
+        self._lineage.note(session, error)
         await self._keeper.end(session, why=error)
         raise error
 
-    async def _save(self, renewed: OAuthSession, key: str) -> None:
+    async def _save(self, renewed: OAuthSession, *, was_kept: bool) -> None:
+        key = tokens_key(renewed)
         self._unsaved[key] = renewed
-        if len(self._unsaved) > _OUTCOMES_KEPT:
+        if len(self._unsaved) > _UNSAVED_KEPT:
             self._unsaved.popitem(last=False)
         try:
-            await self._keeper.save(renewed)
-        except SessionError:
+            await self._keeper.save(renewed, was_kept=was_kept)
+        except SessionError as error:
             # Logged out while it was renewed: the new tokens are nobody's.
+            self._lineage.note(renewed, error)
+            self._unsaved.pop(key, None)
             with suppress(OAuthError):
                 await self._renewal.revoke(renewed)
-            self._unsaved.pop(key, None)
             raise
         self._unsaved.pop(key, None)
 
+    async def _end_alone(self, session: OAuthSession) -> None:
+        ending = SessionRevoked("the session was ended")
+        newest, problem = await self._find_newest(session)
+        try:
+            await self._renewal.revoke(newest)
+        finally:
+            self._lineage.note(newest, ending)
+            await self._keeper.end(newest, why=ending)
+        if problem is not None:
+            raise problem
 
-class OwnTokens:
-    """The tokens of a ``pds_client``: renewed once they are refused."""
+    async def _find_newest(
+        self, session: OAuthSession
+    ) -> tuple[OAuthSession, StoreError | None]:
+        """Return what is known of a session, and what kept from knowing more."""
+        with suppress(SessionError):
+            session = self._lineage.newest(session)
+        try:
+            kept = await self._keeper.find_this(session)
+        except SessionError:
+            return session, None
+        except StoreError as error:
+            return session, error
+        is_later = kept is not None and _is_later(kept, session)
+        return (kept if kept is not None and is_later else session), None
 
-    def __init__(
-        self,
-        session: OAuthSession,
-        *,
-        refresh: Callable[[OAuthSession], Awaitable[OAuthSession]],
-        keeper: SessionKeeper,
-        clock: Callable[[], float],
-    ) -> None:
-        self._clock = clock
-        self._session = session
-        self._refresh = refresh
-        self._keeper = keeper
-        self._is_told = True
-        self._lock = anyio.Lock()
-
-    async def current(self) -> OAuthSession:
-        """Return the newest session, told of, and renewed if its access token has ended.
-
-        Raises:
-            RefreshUnavailable, SessionError: as ``renew``.
-        """
-        if not self._is_told:
-            await run_shielded(self._tell)
-        expires_at = self._session.expires_at
-        if expires_at is not None and self._clock() >= expires_at.timestamp():
-            return await self.renew(self._session)
-        return self._session
-
-    async def renew(self, stale: OAuthSession) -> OAuthSession:
-        """Return a renewed session, after the application has been told of it.
-
-        Raises:
-            RefreshUnavailable: nobody would keep the new tokens.
-            SessionError: as ``OAuthClient.refresh_session``.
-        """
-        async with self._lock:
-            if self._session is not stale:
-                return self._session
-            if not self._keeper.keeps_anything:
-                message = "the tokens have ended; pass on_session_updated to renew them"
-                raise RefreshUnavailable(message)
-            await run_shielded(lambda: self._renew(stale))
-            return self._session
-
-    async def _renew(self, stale: OAuthSession) -> None:
-        # A used token must never be sent again, whatever becomes of the rest.
-        self._session = await self._refresh(stale)
-        self._is_told = False
-        await self._tell()
-
-    async def _tell(self) -> None:
-        await self._keeper.tell(self._session)
-        self._is_told = True
+    def _has_ended(self, session: OAuthSession) -> bool:
+        """Return whether an access token that was adopted is of no use any more."""
+        expires_at = session.expires_at
+        return expires_at is not None and self._clock() >= expires_at.timestamp()
 
 
-def _is_later(newest: OAuthSession, session: OAuthSession) -> bool:
+def _is_later(kept: OAuthSession, session: OAuthSession) -> bool:
     """Return whether somebody else who keeps the session here has renewed it."""
-    is_older = last_renewed(newest) < last_renewed(session)
-    return newest.refresh_token != session.refresh_token and not is_older
+    is_other = tokens_key(kept) != tokens_key(session)
+    return is_other and age_of(kept) >= age_of(session)

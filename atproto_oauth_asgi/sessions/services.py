@@ -18,12 +18,13 @@ from atproto_oauth_asgi.sessions.keeper import (
     OnSessionUpdated,
     SessionKeeper,
 )
+from atproto_oauth_asgi.sessions.own_tokens import OwnTokens
 from atproto_oauth_asgi.sessions.records import (
     RecordedSessions,
     RecordedStates,
     RecordSealer,
 )
-from atproto_oauth_asgi.sessions.renewing import OwnTokens, SharedRenewal
+from atproto_oauth_asgi.sessions.renewing import SharedRenewal
 from atproto_oauth_asgi.sessions.tokens import TokenRenewal
 from atproto_oauth_asgi.stores.base import RecordStore, SessionStore, StateStore
 
@@ -60,7 +61,7 @@ def build_session_services(  # noqa: PLR0913 - what an application names
     sessions: SessionStore | RecordStore | None,
     on_session_updated: OnSessionUpdated | None,
     sealer: RecordSealer | None,
-    required_scopes: Sequence[str],
+    required_scopes: str | Sequence[str],
     clock: Clock,
 ) -> SessionServices:
     """Return the services of one client.
@@ -101,7 +102,7 @@ def _state_store(
 ) -> StateStore | None:
     if store is None or isinstance(store, StateStore):
         return store
-    return RecordedStates(store, _require(sealer))
+    return RecordedStates(_check(store, "state_store"), _require(sealer))
 
 
 def _kept_sessions(
@@ -111,7 +112,15 @@ def _kept_sessions(
         return None
     if isinstance(store, SessionStore):
         return OnePerAccount(store)
-    return RecordedSessions(store, _require(sealer))
+    return RecordedSessions(_check(store, "session_store"), _require(sealer))
+
+
+def _check(store: RecordStore, name: str) -> RecordStore:
+    methods = ("load", "save", "take", "delete", "keys", "lock")
+    if not all(hasattr(store, method) for method in methods):
+        kind = "StateStore" if name == "state_store" else "SessionStore"
+        raise ConfigurationError(f"{name}: a subclass of {kind}, or a RecordStore")
+    return store
 
 
 def _require(sealer: RecordSealer | None) -> RecordSealer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from atproto_oauth_asgi.dpop import ProofSigner
@@ -27,12 +27,34 @@ from atproto_oauth_asgi.network.auth_server import (
     AuthServerClient,
     SessionKeys,
 )
+from atproto_oauth_asgi.network.beside import time_limit
 from atproto_oauth_asgi.protocol.identifiers import Did
 from atproto_oauth_asgi.protocol.token import build_refresh_form
 from atproto_oauth_asgi.scopes import ScopesSet
+from atproto_oauth_asgi.stores.locks import Lease
 
 _log = logging.getLogger("atproto_oauth_asgi")
 _VERIFIED_FOR_S = 24 * 3600.0
+SEND_BUDGET_S = 15.0
+"""How long a refresh token may be under way, with all retries."""
+
+BeforeSend = Callable[[], Awaitable[None]]
+"""Is awaited right before a refresh token goes out; what it raises keeps it here."""
+
+
+async def nothing_to_do() -> None:
+    """Be the ``BeforeSend`` of who has nothing to check."""
+
+
+def check_lease(lease: Lease | None) -> None:
+    """Check that nobody else gets the lock before an answer could be saved.
+
+    Raises:
+        RefreshUnavailable: a process that was frozen, or a machine that is very slow.
+    """
+    if lease is not None and lease.remaining_s() <= SEND_BUDGET_S:
+        message = "this process was held up for too long to renew the tokens"
+        raise RefreshUnavailable(message)
 
 
 class TokenRenewal:
@@ -49,7 +71,9 @@ class TokenRenewal:
         self._server = server
         self._clock = clock
 
-    async def renew(self, session: OAuthSession) -> OAuthSession:
+    async def renew(
+        self, session: OAuthSession, before_send: BeforeSend = nothing_to_do
+    ) -> OAuthSession:
         """Trade the refresh token; return the session with its new tokens.
 
         Raises:
@@ -64,7 +88,7 @@ class TokenRenewal:
         if session.refresh_token is None:
             raise SessionExpired("the session has no refresh token")
         try:
-            return await self._renew(session, session.refresh_token)
+            return await self._renew(session, session.refresh_token, before_send)
         except (DiscoveryError, IdentityError, TransportError) as error:
             message = f"the tokens could not be renewed now ({error.code})"
             raise RefreshUnavailable(message) from error
@@ -97,21 +121,25 @@ class TokenRenewal:
             hint=hint,
         )
 
-    async def _renew(self, session: OAuthSession, refresh_token: str) -> OAuthSession:
+    async def _renew(
+        self, session: OAuthSession, refresh_token: str, before_send: BeforeSend
+    ) -> OAuthSession:
         self._server.check_key(session.kid)
         if self._server.is_older_key(session.kid):
             # What taking that key away would end.
             _log.info("older client key: did=%s kid=%s", session.did, session.kid)
         verified = await self._verify(session)
         server = await self._accounts.server(session.authserver_iss)
+        await before_send()
         began_at = self._clock()
         try:
-            tokens = await self._server.redeem(
-                server,
-                build_refresh_form(refresh_token),
-                _keys_of(session),
-                nonce_required=False,
-            )
+            with time_limit(SEND_BUDGET_S, what="renewing the tokens"):
+                tokens = await self._server.redeem(
+                    server,
+                    build_refresh_form(refresh_token),
+                    _keys_of(session),
+                    nonce_required=False,
+                )
         except OAuthTokenError as error:
             raise _judge(error) from error
         await self._check_same_account(session, tokens, server)
@@ -120,6 +148,7 @@ class TokenRenewal:
             refresh_token=tokens.refresh_token or refresh_token,
             scope=_no_wider(tokens.scope, session.scope),
             expires_at=expiry(tokens, began_at),
+            renewals=session.renewals + 1,
         )
 
     async def _verify(self, session: OAuthSession) -> OAuthSession:

@@ -87,7 +87,7 @@ def check_wish(
     return LoginWish(
         scope=_check_scope(options.get("scope") or scope, allowed=scope),
         redirect_uri=_check_redirect_uri(options.get("redirect_uri"), redirect_uris),
-        app_state=options.get("app_state"),
+        app_state=_check_app_state(options.get("app_state")),
         binding=secrets.token_urlsafe(32),
         kid=kid,
         prompts=_check_prompts(options.get("prompt")),
@@ -119,6 +119,12 @@ def _check_prompts(prompt: str | Sequence[str] | None) -> Sequence[str]:
     if not set(prompts) <= set(_PROMPTS):
         raise ConfigurationError(f"prompt: one of {', '.join(_PROMPTS)}")
     return prompts
+
+
+def _check_app_state(app_state: object) -> str | None:
+    if app_state is None or isinstance(app_state, str):
+        return app_state
+    raise ConfigurationError("app_state: it is text; json.dumps makes text of the rest")
 
 
 def _check_scope(scope: str, *, allowed: str) -> str:

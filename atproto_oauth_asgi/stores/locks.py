@@ -11,11 +11,14 @@ from contextlib import (
 )
 from datetime import UTC, datetime
 from threading import Lock
+from typing import TypeVar
 
 import anyio
 import anyio.lowlevel
 
 from atproto_oauth_asgi.exceptions import StoreError
+
+_L = TypeVar("_L", bound="Lease | None")
 
 _FIRST_WAIT_S = 0.001
 _LONGEST_WAIT_S = 0.05
@@ -61,8 +64,8 @@ class Lease:
 
 @asynccontextmanager
 async def lock_within(
-    wait_s: float, lock: AbstractAsyncContextManager[Lease]
-) -> AsyncIterator[Lease]:
+    wait_s: float, lock: AbstractAsyncContextManager[_L]
+) -> AsyncIterator[_L]:
     """Hold a lock of a store, and wait for it so long and no longer.
 
     Raises:

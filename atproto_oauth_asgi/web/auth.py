@@ -63,8 +63,8 @@ class ATProtoAuth:
     def reason(self) -> str | None:
         """Why the session that was here is gone.
 
-        One of ``expired``, ``revoked``, ``moved``, ``key_retired``; None where there
-        was no session or it is still there.
+        One of ``expired``, ``revoked``, ``moved``, ``key_retired``,
+        ``refresh_interrupted``; None where there was no session or it is still there.
         """
         return self._visit.reason
 

@@ -18,11 +18,11 @@ from starlette.responses import HTMLResponse, Response
 
 from atproto_oauth_asgi.exceptions import IdentityError
 from atproto_oauth_asgi.web.templates import (
-    STYLE,
-    STYLE_SOURCE,
     Html,
+    build_style_source,
     fill,
     join,
+    load_style,
 )
 from atproto_oauth_asgi.web.texts import Problem, explain
 
@@ -31,7 +31,7 @@ ReferrerPolicy = Literal["same-origin", "no-referrer"]
 ``no-referrer`` for answers on a URL that holds a code."""
 
 _CONTENT_SECURITY_POLICY = (
-    f"default-src 'none'; style-src {STYLE_SOURCE}; form-action 'self'; "
+    "default-src 'none'; style-src {}; form-action 'self'; "
     "frame-ancestors 'none'; base-uri 'none'"
 )
 _MAX_IDENTIFIER_CHARS = 2048
@@ -50,10 +50,12 @@ def _build_page(
     """Return a whole page with all the headers that every page has."""
     brand = fill("brand", client_name=client_name) if client_name else join()
     full_title = f"{title} · {client_name}" if client_name else title
-    page = fill("layout", title=full_title, style=STYLE, brand=brand, body=body)
+    page = fill("layout", title=full_title, style=load_style(), brand=brand, body=body)
     headers = {
         "Cache-Control": "no-store",
-        "Content-Security-Policy": _CONTENT_SECURITY_POLICY,
+        "Content-Security-Policy": _CONTENT_SECURITY_POLICY.format(
+            build_style_source()
+        ),
         "Referrer-Policy": referrer_policy,
         "X-Content-Type-Options": "nosniff",
     }

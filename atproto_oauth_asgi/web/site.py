@@ -41,9 +41,9 @@ class Site:
             _log.warning("scope: %s", warning)
         self.client = OAuthClient.from_config(config)
         self.gate = LoginGate(config.limits, clock=config.clock)
-        self.store: RecordStore = MemoryStore(clock=config.clock)
+        self.store: RecordStore = config.store or MemoryStore(clock=config.clock)
         # Strangers can make as many of these as they like, so they make no room there.
-        self.logins: RecordStore = MemoryStore(
+        self.logins: RecordStore = config.store or MemoryStore(
             max_records=_MAX_LOGINS, clock=config.clock
         )
         self.sessions = SealedSessions(
@@ -55,10 +55,19 @@ class Site:
         self.coordinator = RefreshCoordinator(
             store=self.store,
             sessions=self.sessions,
-            send=self.client.refresh_session,
+            send=lambda session, ready: self.client.refresh_session(
+                session, before_send=ready
+            ),
             revoke=self.client.revoke_session,
             clock=config.clock,
         )
+
+    async def aclose(self) -> None:
+        """Close the connections, those of the store as well."""
+        await self.client.aclose()
+        close = getattr(self.store, "aclose", None)
+        if close is not None:
+            await close()
 
     def session_cookie(self, port: int | None) -> str:
         """Return the name of the session cookie.

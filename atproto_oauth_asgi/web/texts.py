@@ -7,10 +7,9 @@ slip onto a page.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib import resources
+from functools import cache
 from types import MappingProxyType
 
 from atproto_oauth_asgi.exceptions import (
@@ -19,6 +18,7 @@ from atproto_oauth_asgi.exceptions import (
     LoginDenied,
     OAuthError,
 )
+from atproto_oauth_asgi.web.templates import read_file
 
 Problem = OAuthError | str | None
 """An error; or the code of one that has no class; or None, for the unforeseen."""
@@ -60,23 +60,24 @@ class Explanation:
     text: Text
 
 
-def _load_texts() -> dict[str, Text]:
-    """Return the texts by code; a code may borrow the text of another one."""
-    file = resources.files(f"{__package__}.templates").joinpath("texts.toml")
-    entries = tomllib.loads(file.read_text(encoding="utf-8"))
+@cache
+def load_texts() -> Mapping[str, Text]:
+    """Return every text by its code, or by ``code:detail``.
+
+    The detail is what a server said, or what a person meant. A code may borrow the
+    text of another one. Two names are left open in ``what`` and ``now``, see
+    ``explain``.
+    """
+    import tomllib  # noqa: PLC0415 - many processes never explain anything
+
+    entries = tomllib.loads(read_file("texts.toml"))
     texts = {}
     for code, entry in entries.items():
         fields = entries[entry.get("same_as", code)]
         causes = tuple(fields.get("causes", ()))
         texts[code] = Text(**{**fields, "causes": causes})
-    return texts
+    return MappingProxyType(texts)
 
-
-TEXTS: Mapping[str, Text] = MappingProxyType(_load_texts())
-"""Every text, by ``code``, or by ``code:detail``: what a server said, a person meant.
-
-Two names are left open in ``what`` and ``now``, see ``explain``.
-"""
 
 STATUS_CODES: Mapping[str, int] = MappingProxyType(
     {
@@ -110,7 +111,8 @@ def _find_text(problem: Problem) -> Text:
         keys = _build_keys(problem)
     else:
         keys = [problem or "unexpected"]
-    return next((TEXTS[key] for key in keys if key in TEXTS), TEXTS["oauth_error"])
+    texts = load_texts()
+    return next((texts[key] for key in keys if key in texts), texts["oauth_error"])
 
 
 def _fill_names(text: Text, *, host: str | None, client_name: str | None) -> Text:

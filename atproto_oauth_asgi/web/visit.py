@@ -25,6 +25,7 @@ _log = logging.getLogger("atproto_oauth_asgi")
 _REASONS = {
     "session_expired": "expired",
     "session_revoked": "revoked",
+    "refresh_interrupted": "refresh_interrupted",
     "account_moved": "moved",
     "client_key_retired": "key_retired",
 }

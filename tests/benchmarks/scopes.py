@@ -35,14 +35,14 @@ def cases() -> Iterator[Case]:
         target=1.1,
     )
     yield Case(
-        name="permission checked",
+        name="permission checked, not read anew",
         base_name="scopes read each time",
         base=read_and_check,
         work=lambda: granted.allows(_ASKED),
         target=0.1,
     )
     yield Case(
-        name="permission checked",
+        name="permission checked, beside a dict",
         base_name="bare look-up in a dict",
         base=look_up,
         work=lambda: granted.allows(_ASKED),

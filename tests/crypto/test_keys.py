@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
@@ -63,6 +64,18 @@ def pem(key: Any, *, password: bytes | None = None) -> bytes:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
     )
     return made
+
+
+def of_another_curve(key: PrivateKey) -> str:
+    """The PEM of a key whose curve is one that nobody uses (prime239v3)."""
+    der = key.private_bytes(
+        serialization.Encoding.DER,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    name = bytes.fromhex("2a8648ce3d0301")
+    body = b64encode(der.replace(name + b"\7", name + b"\6")).decode()
+    return f"-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n"
 
 
 def public_pem(key: PrivateKey) -> bytes:
@@ -279,6 +292,7 @@ def test_load_client_key_when_given_any_form_then_is_the_key(key: PrivateKey) ->
         ({"x": "AAAA"}, "is not valid"),
         ({"d": ...}, "must be private"),
         ({"crv": ...}, "must have crv P-256"),
+        ({"kty": ...}, "must have kty EC"),
     ],
 )
 def test_load_client_key_when_a_jwk_is_unusable_then_names_the_rule(
@@ -317,6 +331,7 @@ def wrong_keys() -> Iterator[object]:
     yield pem(rsa.generate_private_key(65537, 2048))
     yield pem(ed25519.Ed25519PrivateKey.generate())
     yield pem(key, password=b"password")
+    yield of_another_curve(key)
     yield public_pem(key)
     yield pem(key)[:-60]
     yield export_private_key(key)

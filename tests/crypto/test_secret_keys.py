@@ -94,6 +94,7 @@ def test_load_secrets_when_strong_then_gives_bytes_in_order() -> None:
     """Text or bytes, one or several, newest first."""
     text = "kS9vJ0m2Zq7Wb4Tn8Rx1Lc5Yp3Hd6Gf0ü"
     assert load_secrets(SECRET).reveal() == (SECRET,)
+    assert load_secrets(f"{text[:32]}\udcff").reveal()[0].endswith(b"\xed\xb3\xbf")
     assert load_secrets(text[:32]).reveal() == (text[:32].encode(),)
     assert load_secrets("abcdefgh" * 3 + "hgfedcba").reveal()
     assert load_secrets(text).reveal() == (text.encode(),)

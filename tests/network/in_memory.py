@@ -12,7 +12,7 @@ from atproto_oauth_asgi.client import OAuthClient
 from atproto_oauth_asgi.client_keys import ClientKey
 from atproto_oauth_asgi.exceptions import Unreachable
 from atproto_oauth_asgi.network import services
-from atproto_oauth_asgi.network.auth_server import ClientIdentity
+from atproto_oauth_asgi.network.client_identity import ClientIdentity
 from atproto_oauth_asgi.network.services import NetworkServices, build_services
 from atproto_oauth_asgi.network_options import Network
 from atproto_oauth_asgi.stores.memory import MemoryStateStore

@@ -19,11 +19,8 @@ from atproto_oauth_asgi.exceptions import (
     UnsupportedAuthServerError,
 )
 from atproto_oauth_asgi.models import AuthServerMetadata
-from atproto_oauth_asgi.network.auth_server import (
-    UNUSABLE_TOKENS,
-    ClientIdentity,
-    SessionKeys,
-)
+from atproto_oauth_asgi.network.auth_server import UNUSABLE_TOKENS, SessionKeys
+from atproto_oauth_asgi.network.client_identity import ClientIdentity
 from atproto_oauth_asgi.network.services import NetworkServices
 from tests.network.atproto import (
     CLIENT_ID,

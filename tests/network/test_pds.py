@@ -16,6 +16,7 @@ from atproto_oauth_asgi.dpop import NonceCache
 from atproto_oauth_asgi.exceptions import (
     AuthorizationServerError,
     Blocked,
+    ConfigurationError,
     RefreshUnavailable,
     ScopeMissingError,
     SessionRevoked,
@@ -581,11 +582,11 @@ async def test_upload_when_no_nonce_is_known_then_is_spared_by_a_probe(
 ) -> None:
     """A nonce is fetched first, by a request that changes nothing."""
     at.pds.nonce = "n-1"
-    response = await at.client.post("/xrpc/x.upload", content=stream())
+    response = await at.client.post("/xrpc/com.example.upload", content=stream())
     assert response.status_code == 200
     sent = [(request.method, request.url.path) for request in at.pds.requests]
     probe = ("GET", "/xrpc/com.atproto.server.getSession")
-    assert sent == [probe, probe, ("POST", "/xrpc/x.upload")]
+    assert sent == [probe, probe, ("POST", "/xrpc/com.example.upload")]
     assert at.pds.bodies == [b"", b"", b"ab"]
     assert all(response.is_closed for response in at.pds.given)
 
@@ -694,7 +695,7 @@ async def test_procedure_when_json_then_is_a_post(at: Fixture) -> None:
 async def test_procedure_when_raw_then_sends_the_bytes(at: Fixture) -> None:
     """A blob goes as it is."""
     fields = {"Content-Type": "image/png"}
-    await at.client.procedure("x.upload", content=b"\x89PNG", headers=fields)
+    await at.client.procedure("com.example.upload", content=b"\x89PNG", headers=fields)
     assert at.pds.bodies == [b"\x89PNG"]
     assert at.pds.requests[0].headers["content-type"] == "image/png"
 
@@ -705,8 +706,8 @@ async def test_proxied_when_called_then_names_the_service(at: Fixture) -> None:
     at.client.headers["X-Own"] = "kept"
     at.client.timeout = httpx.Timeout(42)
     view = at.client.proxied("did:web:api.example.com#view")
-    await view.query("x.get")
-    await at.client.query("x.get")
+    await view.query("com.example.get")
+    await at.client.query("com.example.get")
     first, second = at.pds.requests
     assert first.headers["atproto-proxy"] == "did:web:api.example.com#view"
     assert first.headers["x-own"] == "kept"
@@ -766,3 +767,18 @@ def test_xrpc_when_refused_then_raises_with_the_error(
     with pytest.raises(AuthorizationServerError) as caught:
         raise_for_xrpc(response)
     assert caught.value.error == error
+
+
+@pytest.mark.covers("RES-03")
+@pytest.mark.parametrize(
+    "nsid",
+    ["", "get", "x.get", "../admin", "com.example.get?x=y", "com.example/get", "*"],
+)
+async def test_method_when_it_is_no_name_then_is_refused(
+    at: Fixture, nsid: str
+) -> None:
+    """What an application got from a stranger does not choose the path."""
+    for call in (at.client.query, at.client.procedure):
+        with pytest.raises(ConfigurationError, match="nsid"):
+            await call(nsid)
+    assert at.pds.requests == []

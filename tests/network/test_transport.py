@@ -20,6 +20,7 @@ from atproto_oauth_asgi.exceptions import (
     TransportError,
     Unreachable,
 )
+from atproto_oauth_asgi.network.backend import GuardedBackend
 from atproto_oauth_asgi.network.transport import GuardedTransport
 from atproto_oauth_asgi.network_options import Network
 from tests.network.servers import World, http, port_of, saying
@@ -604,7 +605,7 @@ async def test_logs_when_another_pool_is_used_then_are_untouched(
     network = world.network(unsafe_http_hosts=(HOST,))
     caplog.set_level(0)
     await ask_once(network, f"http://{HOST}/")
-    backend = GuardedTransport(network)._backend
+    backend = GuardedBackend(network)
     async with httpcore.AsyncConnectionPool(network_backend=backend) as pool:
         await pool.request("GET", f"http://{HOST}/")
     assert "receive_response_headers.complete" in caplog.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import anyio
@@ -12,9 +13,15 @@ import pytest
 import trustme
 from anyio.abc import ByteStream
 
-from atproto_oauth_asgi.exceptions import Blocked, TimedOut, Unreachable
+from atproto_oauth_asgi.exceptions import (
+    Blocked,
+    ConfigurationError,
+    TimedOut,
+    Unreachable,
+)
 from atproto_oauth_asgi.network import transport as transporting
 from atproto_oauth_asgi.network.transport import GuardedTransport
+from atproto_oauth_asgi.network_options import Network
 from tests.network.servers import World, http, saying
 
 pytestmark = pytest.mark.anyio
@@ -59,12 +66,12 @@ async def test_transport_when_answered_then_names_version_and_reason(
     world: World,
 ) -> None:
     """What stands in the first line of an answer is there for who wants it."""
-    await world.serve(HOST, saying(http()))
+    await world.serve(HOST, saying(b"HTTP/1.0 200 Fine\r\n\r\n"))
     transport = open_transport(world)
     response = await transport.handle_async_request(httpx.Request("GET", URL))
     await response.aread()
     await transport.aclose()
-    assert (response.http_version, response.reason_phrase) == ("HTTP/1.1", "X")
+    assert (response.http_version, response.reason_phrase) == ("HTTP/1.0", "Fine")
 
 
 @pytest.mark.covers("DPOP-20")
@@ -135,3 +142,76 @@ async def test_transport_when_no_timeout_is_given_then_the_networks_holds(
     with pytest.raises(TimedOut), anyio.fail_after(5):
         await transport.handle_async_request(request)
     await transport.aclose()
+
+
+@pytest.mark.covers("RES-08")
+async def test_transport_when_certificates_are_optional_then_refuses_the_context() -> (
+    None
+):
+    """A context has to demand a certificate, not to hope for one."""
+    context = ssl.create_default_context()
+    context.verify_mode = ssl.CERT_OPTIONAL
+    assert context.check_hostname
+    with pytest.raises(ConfigurationError, match="ssl_context"):
+        GuardedTransport(Network(ssl_context=context))
+
+
+async def test_transport_when_host_is_an_ipv6_address_then_connects_to_it(
+    world: World,
+) -> None:
+    """The brackets belong to the URL and the Host header, not to the address."""
+    await world.serve("[::1]", saying(http()))
+    world._ports["::1"] = world._ports[world.addresses["[::1]"][0]]
+    network = world.network(
+        unsafe_http_hosts=("[::1]",), unsafe_private_hosts=("[::1]",)
+    )
+    transport = GuardedTransport(network)
+    request = httpx.Request("GET", "http://[::1]:81/")
+    response = await transport.handle_async_request(request)
+    await response.aread()
+    await transport.aclose()
+    assert world.connected == [("::1", 81)]
+    assert b"\r\nHost: [::1]:81\r\n" in world.heads[0]
+
+
+async def ask(transport: GuardedTransport, host: str) -> None:
+    response = await transport.handle_async_request(
+        httpx.Request("GET", f"http://{host}/")
+    )
+    await response.aread()
+    await response.aclose()
+
+
+@pytest.mark.covers("DOS-01")
+async def test_transport_when_connections_are_idle_then_few_are_kept_for_a_while(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many servers, or a long time, do not pile up connections."""
+    monkeypatch.setattr(transporting, "_MAX_IDLE_CONNECTIONS", 1)
+    hosts = (HOST, "as.example.com")
+    for host in hosts:
+        await world.serve(host, keep_talking)
+    transport = GuardedTransport(world.network(unsafe_http_hosts=hosts))
+    for host in (*hosts, hosts[0], hosts[0]):
+        await ask(transport, host)
+    assert len(world.connected) == 3
+    await transport.aclose()
+
+    monkeypatch.setattr(transporting, "_IDLE_S", 0.05)
+    for pause_s in (0.0, 0.2):
+        await anyio.sleep(pause_s)
+        await ask(transport, HOST)
+    await transport.aclose()
+    assert len(world.connected) == 5
+
+
+async def test_transport_when_nothing_is_set_then_names_library_and_version(
+    world: World,
+) -> None:
+    """Who runs a server can tell what asks it."""
+    await world.serve(HOST, saying(http()))
+    transport = open_transport(world)
+    await ask(transport, HOST)
+    await transport.aclose()
+    named = f"\r\nUser-Agent: atproto-oauth-asgi/{version('atproto-oauth-asgi')}\r\n"
+    assert named.encode() in world.heads[0]

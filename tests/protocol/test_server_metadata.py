@@ -304,7 +304,7 @@ def test_parse_server_metadata_when_endpoint_has_query_then_keeps_it() -> None:
     [
         "client_id=evil",
         "a=1&%63lient_id=evil",
-        "a=?&state=x",
+        "state=x&a=?",
         "code_challenge=x",
         "code_challenge_method=plain",
         "dpop_jkt=x",

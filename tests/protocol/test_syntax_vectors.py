@@ -14,12 +14,12 @@ import pytest
 from atproto_oauth_asgi.exceptions import InvalidIdentifier
 from atproto_oauth_asgi.protocol.identifiers import (
     find_handle,
+    is_nsid,
     normalize_identifier,
     parse_did,
     parse_handle,
 )
 from atproto_oauth_asgi.protocol.urls import UrlPolicy
-from atproto_oauth_asgi.scopes.nsid import is_nsid
 from tests.reference_network.process import (
     NetworkNotInstalledError,
     check_node_modules,

@@ -122,7 +122,7 @@ async def test_session_when_nonces_rotate_before_every_step_then_works(
     assert tls_network.sessions() == []
 
 
-@pytest.mark.covers("DPOP-23")
+@pytest.mark.covers("DPOP-23", "DPO-23")
 @pytest.mark.parametrize(
     ("keys", "ahead_s"),
     [
@@ -183,7 +183,7 @@ async def test_callback_when_it_reaches_a_worker_with_a_wrong_clock_then_works(
             assert (await desk.describe(session))["did"] == alice.did
 
 
-@pytest.mark.covers("DPOP-23")
+@pytest.mark.covers("DPOP-23", "DPO-23")
 @pytest.mark.parametrize("ahead_s", [3600.0, -3600.0], ids=["ahead", "behind"])
 async def test_session_when_our_clock_is_wrong_by_an_hour_then_the_errors_say_so(
     tls_network: ReferenceNetwork, alice: Account, ahead_s: float

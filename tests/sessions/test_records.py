@@ -114,6 +114,11 @@ def make_state(state: str = "state-canary-1") -> OAuthState:
     )
 
 
+def anybody(session: OAuthSession) -> bool:
+    del session
+    return True
+
+
 def text_of(session: OAuthSession | None) -> str:
     assert session is not None
     return serialize_oauth_session(session)
@@ -172,9 +177,9 @@ async def test_session_when_saved_then_comes_back_whole(
     """By its id, and as the only one of the account."""
     session = make_session()
     await sessions.save_new(session)
-    by_id = await sessions.find(ALICE, session.session_id)
+    by_id = await sessions.find(ALICE, session.session_id, anybody)
     assert text_of(by_id) == text_of(session)
-    assert text_of(await sessions.find(ALICE, None)) == text_of(session)
+    assert text_of(await sessions.find(ALICE, None, anybody)) == text_of(session)
 
 
 async def test_session_when_account_has_several_then_newest_is_found(
@@ -186,8 +191,8 @@ async def test_session_when_account_has_several_then_newest_is_found(
     others = make_session(did=BOB, created_at=when(NOW + 99))
     for each in (first, second, others):
         await sessions.save_new(each)
-    assert text_of(await sessions.find(ALICE, None)) == text_of(first)
-    by_id = await sessions.find(ALICE, second.session_id)
+    assert text_of(await sessions.find(ALICE, None, anybody)) == text_of(first)
+    by_id = await sessions.find(ALICE, second.session_id, anybody)
     assert text_of(by_id) == text_of(second)
 
 
@@ -197,8 +202,8 @@ async def test_session_when_asked_for_with_another_account_then_is_not_given(
     """An id alone is no key to somebody's session."""
     session = make_session()
     await sessions.save_new(session)
-    assert await sessions.find(BOB, session.session_id) is None
-    assert await sessions.find(BOB, None) is None
+    assert await sessions.find(BOB, session.session_id, anybody) is None
+    assert await sessions.find(BOB, None, anybody) is None
 
 
 @pytest.mark.parametrize(
@@ -213,7 +218,7 @@ async def test_session_when_ended_then_tells_why(
     await sessions.end(session, code=ending.code)
     for session_id in (session.session_id, None):
         with pytest.raises(ending) as raised:
-            await sessions.find(ALICE, session_id)
+            await sessions.find(ALICE, session_id, anybody)
         assert type(raised.value) is ending
 
 
@@ -225,7 +230,7 @@ async def test_session_when_another_one_lives_then_that_is_found(
     for each in (ended, alive):
         await sessions.save_new(each)
     await sessions.end(ended, code=SessionRevoked.code)
-    assert text_of(await sessions.find(ALICE, None)) == text_of(alive)
+    assert text_of(await sessions.find(ALICE, None, anybody)) == text_of(alive)
 
 
 async def test_session_when_ended_meanwhile_then_renewed_one_is_refused(
@@ -236,9 +241,9 @@ async def test_session_when_ended_meanwhile_then_renewed_one_is_refused(
     await sessions.save_new(session)
     await sessions.end(session, code=SessionRevoked.code)
     with pytest.raises(SessionRevoked):
-        await sessions.save_renewed(session.replace(access_token="new"))
+        await sessions.save_renewed(session.replace(access_token="new"), was_kept=False)
     with pytest.raises(SessionRevoked):
-        await sessions.find(ALICE, session.session_id)
+        await sessions.find(ALICE, session.session_id, anybody)
 
 
 async def test_session_when_renewed_then_replaces_the_old_one(
@@ -247,9 +252,9 @@ async def test_session_when_renewed_then_replaces_the_old_one(
     """There is one record of a session, also if it was not kept here before."""
     session = make_session()
     renewed = session.replace(access_token="new")
-    await sessions.save_renewed(session)
-    await sessions.save_renewed(renewed)
-    assert text_of(await sessions.find(ALICE, None)) == text_of(renewed)
+    await sessions.save_renewed(session, was_kept=False)
+    await sessions.save_renewed(renewed, was_kept=False)
+    assert text_of(await sessions.find(ALICE, None, anybody)) == text_of(renewed)
 
 
 async def test_session_when_store_always_changes_then_saving_gives_up(
@@ -267,7 +272,9 @@ async def test_session_when_store_always_changes_then_saving_gives_up(
             return None
 
     with pytest.raises(StoreError, match="changed by others"):
-        await RecordedSessions(Busy(), sealer(clock)).save_renewed(make_session())
+        await RecordedSessions(Busy(), sealer(clock)).save_renewed(
+            make_session(), was_kept=False
+        )
     assert Busy.tries == 3
 
 
@@ -278,11 +285,11 @@ async def test_session_when_not_renewed_for_half_a_year_then_is_gone(
     session = make_session()
     await sessions.save_new(session)
     clock.now += 179 * DAY_S
-    await sessions.save_renewed(session)
+    await sessions.save_renewed(session, was_kept=False)
     clock.now += 179 * DAY_S
-    assert await sessions.find(ALICE, None) is not None
+    assert await sessions.find(ALICE, None, anybody) is not None
     clock.now += 2 * DAY_S
-    assert await sessions.find(ALICE, None) is None
+    assert await sessions.find(ALICE, None, anybody) is None
 
 
 # --- what the store sees -----------------------------------------------------------
@@ -297,7 +304,7 @@ async def test_store_when_it_is_read_then_holds_nothing_readable(
     await states.save_state(state)
     await states.get_state(state.state)
     await sessions.save_new(session)
-    await sessions.find(ALICE, None)
+    await sessions.find(ALICE, None, anybody)
     seen = " ".join(store.seen)
     for word in (
         session.access_token,
@@ -333,10 +340,10 @@ async def test_record_when_moved_or_changed_then_is_an_error(
     ]
     await move(store, "session", (keys[1], keys[0]))
     with pytest.raises(StoreError, match="secret_key"):
-        await sessions.find(ALICE, mine.session_id)
+        await sessions.find(ALICE, mine.session_id, anybody)
     other = RecordedSessions(store, sealer(clock, client_id="https://b.example/c.json"))
     with pytest.raises(StoreError):
-        await other.find(BOB, theirs.session_id)
+        await other.find(BOB, theirs.session_id, anybody)
 
 
 @pytest.mark.covers("STORE-07")
@@ -351,9 +358,9 @@ async def test_record_when_value_is_junk_then_is_an_error(
     for kind, key in zip(store.seen[::4], store.seen[1::4], strict=True):
         await store.save(kind, key, junk, expires_at=NOW + DAY_S, owner="somebody")
     with pytest.raises(StoreError):
-        await sessions.save_renewed(session)
+        await sessions.save_renewed(session, was_kept=False)
     with pytest.raises(StoreError):
-        await sessions.find(ALICE, session.session_id)
+        await sessions.find(ALICE, session.session_id, anybody)
     with pytest.raises(StoreError):
         await states.get_state("state-canary-1")
 
@@ -365,10 +372,10 @@ async def test_record_when_secret_is_rotated_then_opens_until_it_is_removed(
     await sessions.save_new(make_session())
     new = b"another secret of the tests, 32 bytes or so"
     both = RecordedSessions(store, sealer(clock, new, SECRET))
-    assert await both.find(ALICE, None) is not None
+    assert await both.find(ALICE, None, anybody) is not None
     alone = RecordedSessions(store, sealer(clock, new))
     with pytest.raises(StoreError):
-        await alone.find(ALICE, None)
+        await alone.find(ALICE, None, anybody)
     later = make_session()
     await alone.save_new(later)
-    assert text_of(await alone.find(ALICE, None)) == text_of(later)
+    assert text_of(await alone.find(ALICE, None, anybody)) == text_of(later)

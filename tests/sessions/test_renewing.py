@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
-from typing import cast
+from typing import Any, cast
 
 import anyio
 import pytest
 from typing_extensions import override
 
+from atproto_oauth_asgi.client import OAuthClient
 from atproto_oauth_asgi.exceptions import (
     AccountMoved,
     AuthorizationServerError,
+    ConfigurationError,
     OAuthError,
     RefreshUnavailable,
     SessionExpired,
@@ -23,9 +26,14 @@ from atproto_oauth_asgi.sessions.keeper import (
     OnePerAccount,
     SessionKeeper,
 )
+from atproto_oauth_asgi.sessions.own_tokens import OwnTokens
 from atproto_oauth_asgi.sessions.records import RecordedSessions, RecordSealer
 from atproto_oauth_asgi.sessions.renewing import SharedRenewal
-from atproto_oauth_asgi.sessions.tokens import TokenRenewal
+from atproto_oauth_asgi.sessions.tokens import (
+    BeforeSend,
+    TokenRenewal,
+    nothing_to_do,
+)
 from atproto_oauth_asgi.stores.memory import MemorySessionStore, MemoryStore
 from tests.sessions.making import NOW, SECRET, Clock, make_session, when
 
@@ -41,8 +49,11 @@ class Server:
         self.revoked: list[str | None] = []
         self.failure: OAuthError | None = None
 
-    async def renew(self, session: OAuthSession) -> OAuthSession:
+    async def renew(
+        self, session: OAuthSession, before_send: BeforeSend = nothing_to_do
+    ) -> OAuthSession:
         await anyio.sleep(0.01)
+        await before_send()
         if session.refresh_token in self.sent:
             raise SessionRevoked("the refresh token was used twice")
         self.sent.append(session.refresh_token)
@@ -51,7 +62,9 @@ class Server:
         return session.replace(
             access_token=f"{session.access_token}+",
             refresh_token=f"{session.refresh_token}+",
+            expires_at=when(self.clock() + 3600),
             verified_at=when(self.clock()),
+            renewals=session.renewals + 1,
         )
 
     async def revoke(self, session: OAuthSession) -> None:
@@ -95,6 +108,11 @@ def kept(request: pytest.FixtureRequest, server: Server) -> KeptSessions:
     return RecordedSessions(MemoryStore(clock=clock), sealer)
 
 
+def anybody(session: OAuthSession) -> bool:
+    del session
+    return True
+
+
 async def begun(kept: KeptSessions) -> OAuthSession:
     session = make_session(refresh_token="r")
     await kept.save_new(session)
@@ -104,7 +122,7 @@ async def begun(kept: KeptSessions) -> OAuthSession:
 async def reason(kept: KeptSessions, session: OAuthSession) -> str | None:
     """Why a session is not kept any more, where the place can tell."""
     try:
-        await kept.find(session.did, session.session_id)
+        await kept.find(session.did, session.session_id, anybody)
     except OAuthError as error:
         return error.code
     return None
@@ -112,7 +130,7 @@ async def reason(kept: KeptSessions, session: OAuthSession) -> str | None:
 
 async def is_kept(kept: KeptSessions, session: OAuthSession) -> bool:
     with suppress(OAuthError):
-        return await kept.find(session.did, session.session_id) is not None
+        return await kept.find(session.did, session.session_id, anybody) is not None
     return False
 
 
@@ -123,7 +141,7 @@ async def test_renew_when_sessions_are_kept_then_new_one_is_saved(
     """Who restores it finds the tokens that count."""
     session = await begun(kept)
     renewed = await Process(server, kept).renewals.renew(session)
-    found = await kept.find(session.did, None)
+    found = await kept.find(session.did, None, anybody)
     assert (renewed.refresh_token, found and found.refresh_token) == ("r+", "r+")
 
 
@@ -186,9 +204,11 @@ async def test_renew_when_race_is_lost_then_winner_is_looked_up() -> None:
 
     class LosesTheRace(Server):
         @override
-        async def renew(self, session: OAuthSession) -> OAuthSession:
+        async def renew(
+            self, session: OAuthSession, before_send: BeforeSend = nothing_to_do
+        ) -> OAuthSession:
             won = session.replace(refresh_token="won", verified_at=when(NOW))
-            await kept.save_renewed(won)
+            await kept.save_renewed(won, was_kept=True)
             raise SessionRevoked("the refresh token was used")
 
     renewed = await Process(LosesTheRace(Clock()), kept).renewals.renew(session)
@@ -248,7 +268,7 @@ async def test_renew_when_cancelled_then_is_saved_all_the_same(
     session = await begun(kept)
     with anyio.move_on_after(0.001):
         await Process(server, kept).renewals.renew(session)
-    found = await kept.find(session.did, None)
+    found = await kept.find(session.did, None, anybody)
     assert found is not None
     assert found.refresh_token == "r+"
 
@@ -276,7 +296,7 @@ async def test_renew_when_nothing_definite_is_learnt_then_session_stays(
     server.failure = RefreshUnavailable("not now")
     with pytest.raises(RefreshUnavailable):
         await Process(server, kept).renewals.renew(session)
-    assert await kept.find(session.did, session.session_id) is not None
+    assert await kept.find(session.did, session.session_id, anybody) is not None
 
 
 async def test_renew_when_logged_out_meanwhile_then_new_tokens_are_revoked(
@@ -291,8 +311,10 @@ async def test_renew_when_logged_out_meanwhile_then_new_tokens_are_revoked(
 
     class LoggedOutMeanwhile(Server):
         @override
-        async def renew(self, session: OAuthSession) -> OAuthSession:
-            renewed = await super().renew(session)
+        async def renew(
+            self, session: OAuthSession, before_send: BeforeSend = nothing_to_do
+        ) -> OAuthSession:
+            renewed = await super().renew(session, before_send)
             await kept.end(session, code=SessionRevoked.code)
             return renewed
 
@@ -347,11 +369,11 @@ async def test_keeper_when_nothing_is_kept_then_says_so() -> None:
     """Restoring without a store is a session that is not there."""
     keeper = SessionKeeper(None, None)
     session = make_session()
-    assert await keeper.newest(session) is session
+    assert await keeper.find_this(session) is None
     with pytest.raises(SessionExpired):
-        await keeper.find(session.did, None)
+        await keeper.find(session.did, None, is_usable=anybody)
     await keeper.end(session, why=SessionRevoked())
-    assert not keeper.keeps_anything
+    assert not await keeper.would_keep(session)
 
 
 async def test_keeper_when_later_session_came_then_older_one_leaves_it_alone() -> None:
@@ -360,9 +382,295 @@ async def test_keeper_when_later_session_came_then_older_one_leaves_it_alone() -
     older, later = make_session(), make_session()
     await kept.save_new(older)
     await kept.save_new(later)
-    await kept.save_renewed(older)
+    await kept.save_renewed(older, was_kept=True)
     await kept.end(older, code=SessionRevoked.code)
-    found = await kept.find(older.did, None)
+    found = await kept.find(older.did, None, anybody)
     assert found is not None
     assert found.session_id == later.session_id
-    assert await kept.find(older.did, older.session_id) is None
+    assert await kept.find(older.did, older.session_id, anybody) is None
+
+
+# --- what this process remembers -----------------------------------------------------
+
+
+@pytest.fixture
+def alone(server: Server) -> SharedRenewal:
+    """The renewals of a client that nobody gave a store."""
+    return Process(server, None).renewals
+
+
+@pytest.mark.covers("REF-02")
+@pytest.mark.parametrize("later_s", [61.0, 86400.0, -2.0, -86400.0])
+async def test_renew_when_old_session_is_used_much_later_then_is_not_sent_again(
+    server: Server, alone: SharedRenewal, later_s: float
+) -> None:
+    """Sessions are frozen, so people hold old ones; and clocks are set back."""
+    session = make_session(refresh_token="r")
+    first = await alone.renew(session)
+    server.clock.now += later_s
+    again = await alone.renew(session)
+    assert server.sent == (["r"] if later_s < 3600 else ["r", "r+"])
+    assert again.refresh_token in {first.refresh_token, "r++"}
+
+
+async def test_renew_when_threads_have_loops_of_their_own_then_sends_once(
+    server: Server, alone: SharedRenewal
+) -> None:
+    """A client may be shared by threads."""
+    session = make_session(refresh_token="r")
+    got: list[str | None] = []
+
+    def in_a_loop() -> None:
+        got.append(anyio.run(alone.renew, session).refresh_token)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(anyio.to_thread.run_sync, in_a_loop)
+    assert (server.sent, got) == (["r"], ["r+"] * 4)
+
+
+async def test_renew_when_what_was_adopted_has_ended_then_is_renewed(
+    server: Server, kept: KeptSessions
+) -> None:
+    """Nobody is given tokens that are of no use any more."""
+    session = await begun(kept)
+    await Process(server, kept).renewals.renew(session)
+    server.clock.now += 3600
+    renewed = await Process(server, kept).renewals.renew(session)
+    assert (server.sent, renewed.refresh_token) == (["r", "r+"], "r++")
+
+
+async def test_renew_when_session_has_ended_then_later_calls_send_nothing(
+    server: Server, alone: SharedRenewal
+) -> None:
+    """The server has said so once, and that is remembered with its reason."""
+    session = make_session(refresh_token="r")
+    server.failure = AccountMoved("moved")
+    for _ in range(2):
+        with pytest.raises(AccountMoved):
+            await alone.renew(session)
+    assert server.sent == ["r"]
+
+
+async def test_renew_when_it_was_logged_out_then_old_tokens_lead_to_the_end(
+    server: Server, alone: SharedRenewal
+) -> None:
+    """And not to tokens that were revoked."""
+    session = make_session(refresh_token="r")
+    renewed = await alone.renew(session)
+    await alone.end(renewed)
+    for old in (session, renewed):
+        with pytest.raises(SessionRevoked):
+            await alone.renew(old)
+    assert (server.sent, server.revoked) == (["r"], ["r+"])
+
+
+@pytest.mark.covers("LOGOUT-03")
+async def test_end_when_session_was_renewed_here_then_newest_is_revoked(
+    server: Server, alone: SharedRenewal
+) -> None:
+    """Whichever state of it the caller still has."""
+    session = make_session(refresh_token="r")
+    await alone.renew(session)
+    await alone.end(session)
+    assert server.revoked == ["r+"]
+
+
+@pytest.mark.covers("RFR-06")
+async def test_end_when_a_renewal_is_under_way_then_comes_after_it(
+    server: Server, kept: KeptSessions
+) -> None:
+    """No renewal brings a session back that was logged out."""
+    session = await begun(kept)
+    renewals = Process(server, kept).renewals
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(renewals.renew, session)
+        await anyio.sleep(0.002)
+        await renewals.end(session)
+    assert server.revoked == ["r+"]
+    assert not await is_kept(kept, session)
+
+
+async def test_end_when_nothing_is_kept_then_can_be_cancelled(server: Server) -> None:
+    """Who has no time for a server that hangs need not wait for it."""
+
+    class Hanging(Server):
+        @override
+        async def revoke(self, session: OAuthSession) -> None:
+            await anyio.sleep_forever()
+
+    began = anyio.current_time()
+    with anyio.move_on_after(0.05) as budget:
+        await Process(Hanging(Clock()), None).renewals.end(make_session())
+    assert budget.cancelled_caught
+    assert anyio.current_time() - began < 5
+
+
+@pytest.mark.covers("REF-18")
+async def test_renew_when_waiting_for_somebody_else_then_can_be_cancelled(
+    server: Server,
+) -> None:
+    """Only what is sent and saved may not be broken off."""
+    clock = server.clock
+    store = MemoryStore(clock=clock)
+    kept = RecordedSessions(
+        store, RecordSealer((SECRET,), client_id="client", clock=clock)
+    )
+    session = await begun(kept)
+    async with kept.lock(session):
+        with anyio.move_on_after(0.02) as budget:
+            await Process(server, kept).renewals.renew(session)
+    assert budget.cancelled_caught
+    assert server.sent == []
+
+
+async def test_end_when_the_store_is_down_then_given_tokens_are_revoked(
+    server: Server,
+) -> None:
+    """The caller hears of the store, and the session is over at its server."""
+
+    class Down(MemorySessionStore):
+        @override
+        async def get_session(self, did: str) -> OAuthSession | None:
+            raise StoreError("the store is down")
+
+    session = make_session(refresh_token="r")
+    with pytest.raises(StoreError):
+        await Process(server, OnePerAccount(Down())).renewals.end(session)
+    assert server.revoked == ["r"]
+
+
+# --- several sessions of one account -------------------------------------------------
+
+
+async def test_renew_when_clock_of_another_host_is_ahead_then_its_tokens_are_found(
+    server: Server,
+) -> None:
+    """What counts is how often a session was renewed, not what some clock said."""
+    store = MemorySessionStore()
+    kept = OnePerAccount(store)
+    session = await begun(kept)
+    first = await Process(server, kept).renewals.renew(session)
+    server.clock.now -= 30
+    second = await Process(server, kept).renewals.renew(first)
+    server.clock.now += 30
+    third = await Process(server, kept).renewals.renew(first)
+    assert third.refresh_token == second.refresh_token
+    assert server.sent == ["r", "r+"]
+
+
+async def test_store_when_it_lost_the_session_ids_then_sessions_are_kept_all_the_same(
+    server: Server,
+) -> None:
+    """A store with columns of its own has none for them."""
+
+    class Columns(MemorySessionStore):
+        @override
+        async def save_session(self, session: OAuthSession) -> None:
+            await super().save_session(session.replace(session_id=""))
+
+    kept = OnePerAccount(Columns())
+    session = await begun(kept)
+    renewed = await Process(server, kept).renewals.renew(session)
+    found = await kept.find(session.did, None, anybody)
+    assert found is not None
+    assert found.refresh_token == renewed.refresh_token
+    await Process(server, kept).renewals.end(renewed)
+    assert not await is_kept(kept, session)
+
+
+async def test_own_tokens_when_a_later_login_took_the_place_then_are_not_renewed(
+    server: Server,
+) -> None:
+    """A store of one session per account would drop the new tokens."""
+    kept = OnePerAccount(MemorySessionStore())
+    older = await begun(kept)
+    await begun(kept)
+    keeper = SessionKeeper(kept, None)
+    renewals = Process(server, kept).renewals
+    own = OwnTokens(older, refresh=renewals.renew, keeper=keeper, clock=server.clock)
+    with pytest.raises(RefreshUnavailable, match="nobody would keep"):
+        await own.renew(older)
+    assert server.sent == []
+
+
+async def test_records_when_sessions_have_no_id_then_accounts_stay_apart(
+    server: Server,
+) -> None:
+    """Sessions that were made by hand, out of data from elsewhere."""
+    clock = server.clock
+    sealer = RecordSealer((SECRET,), client_id="client", clock=clock)
+    kept = RecordedSessions(MemoryStore(clock=clock), sealer)
+    alice = make_session(refresh_token="a", session_id="")
+    bob = make_session(refresh_token="b", session_id="", did="did:plc:" + "b" * 24)
+    for each in (alice, bob):
+        await Process(server, kept).renewals.renew(each)
+    for each, token in ((alice, "a+"), (bob, "b+")):
+        found = await kept.find(each.did, None, anybody)
+        assert found is not None
+        assert found.refresh_token == token
+
+
+# --- the hook ------------------------------------------------------------------------
+
+
+async def test_own_tokens_when_the_hook_failed_then_nobody_uses_them_untold(
+    server: Server, alone: SharedRenewal
+) -> None:
+    """Also not a request that came while they were renewed."""
+    told: list[str | None] = []
+
+    async def hook(session: OAuthSession) -> None:
+        told.append(session.refresh_token)
+        raise KeyError("the database is down")
+
+    keeper = SessionKeeper(None, hook)
+    session = make_session(refresh_token="r")
+    own = OwnTokens(session, refresh=alone.renew, keeper=keeper, clock=server.clock)
+    failures: list[str] = []
+
+    async def ask() -> None:
+        try:
+            await own.renew(session)
+        except KeyError as error:
+            failures.append(str(error))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(ask)
+    assert len(failures) == 3
+    assert told == ["r+"] * 3
+    assert server.sent == ["r"]
+
+
+async def test_hook_when_it_is_a_plain_function_then_runs_beside_the_loop(
+    server: Server, alone: SharedRenewal
+) -> None:
+    """It may wait for a database, or for a lock of a thread, without harm."""
+    seen: list[int] = []
+
+    def hook(session: OAuthSession) -> None:
+        del session
+        seen.append(threading.get_ident())
+
+    keeper = SessionKeeper(None, hook)
+    session = make_session(refresh_token="r")
+    own = OwnTokens(session, refresh=alone.renew, keeper=keeper, clock=server.clock)
+    await own.renew(session)
+    assert len(seen) == 1
+    assert seen[0] != threading.get_ident()
+
+
+@pytest.mark.parametrize("name", ["state_store", "session_store"])
+def test_store_when_it_is_none_of_ours_then_error_names_the_base_class(
+    name: str,
+) -> None:
+    """A class of the same shape is told what to inherit from, at the start."""
+
+    class Shape:
+        async def save_state(self, state: object) -> None:
+            del state
+
+    stores: dict[str, Any] = {name: Shape()}
+    with pytest.raises(ConfigurationError, match=f"{name}: a subclass of S"):
+        OAuthClient("http://localhost", "http://127.0.0.1/c", "atproto", **stores)

@@ -20,7 +20,7 @@ from atproto_oauth_asgi.exceptions import (
 )
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.sessions.keeper import SessionKeeper
-from atproto_oauth_asgi.sessions.renewing import OwnTokens
+from atproto_oauth_asgi.sessions.own_tokens import OwnTokens
 from atproto_oauth_asgi.sessions.tokens import TokenRenewal
 from atproto_oauth_asgi.testing import behaviours
 from tests.network.atproto import (

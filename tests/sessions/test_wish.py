@@ -225,3 +225,10 @@ def test_binding_when_made_then_is_new_and_long() -> None:
     bindings = {wish().binding for _ in range(50)}
     assert len(bindings) == 50
     assert min(map(len, bindings)) == 43
+
+
+@pytest.mark.parametrize("app_state", [{"to": "/"}, b"x", 1])
+def test_wish_when_app_state_is_no_text_then_is_refused(app_state: object) -> None:
+    """Before anybody has said yes, and not by blaming the store afterwards."""
+    with pytest.raises(ConfigurationError, match="app_state"):
+        wish(app_state=app_state)

@@ -10,6 +10,7 @@ import anyio
 
 from atproto_oauth_asgi.exceptions import OAuthError, SessionRevoked
 from atproto_oauth_asgi.models import OAuthSession
+from atproto_oauth_asgi.sessions.tokens import BeforeSend, nothing_to_do
 from tests.sessions.making import HOUR_S, Clock, when
 
 
@@ -40,7 +41,10 @@ class TokenServer:
         self._clock = clock
         self._rotates = rotates
 
-    async def refresh(self, session: OAuthSession) -> OAuthSession:
+    async def refresh(
+        self, session: OAuthSession, before_send: BeforeSend = nothing_to_do
+    ) -> OAuthSession:
+        await before_send()
         token = session.refresh_token
         has_come_before = self._rotates and token in self.sent
         self.sent.append(token)

@@ -171,7 +171,9 @@ async def test_logout_when_the_server_hangs_then_the_answer_comes_in_time(
     async with site.browser() as browser:
         await browser.log_in()
         site.servers.on(ISSUER + REVOKE, behaviours.hang())
-        with anyio.fail_after(5):
-            response = await browser.http.post("/oauth/logout")
+        began = anyio.current_time()
+        response = await browser.http.post("/oauth/logout")
+        # The answer of a server that hangs is waited for ten seconds otherwise.
+        assert anyio.current_time() - began < 5
         assert response.status_code == 303
         assert await browser.who() is None

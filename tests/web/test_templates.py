@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 
 from atproto_oauth_asgi.web import templates
-from atproto_oauth_asgi.web.templates import STYLE, check_url, fill, join
+from atproto_oauth_asgi.web.templates import check_url, fill, join, load_style
 from tests.web.reading import NASTY, Page, any_text
 
 FILES = {
@@ -83,7 +83,7 @@ def test_templates_when_searched_then_need_nothing_from_elsewhere() -> None:
         assert {"script", "link", "img", "iframe"}.isdisjoint(e.tag for e in elements)
         assert not any("style" in e.attributes for e in elements)
     assert [name for name, source in FILES.items() if "<style" in source] == ["layout"]
-    assert not re.search(r"url\(|@import|</", STYLE.text)
+    assert not re.search(r"url\(|@import|</", load_style().text)
 
 
 def test_html_when_searched_for_then_is_made_in_one_module_only() -> None:
@@ -165,6 +165,16 @@ def test_fill_when_a_value_is_missing_then_raises() -> None:
         fill("button", label="x")
 
 
+def test_fill_when_called_again_then_reads_no_file_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A file that is replaced under a running process changes no page."""
+    pages = [fill("cause", text="x")]
+    monkeypatch.delattr(templates, "read_file")
+    pages.append(fill("cause", text="x"))
+    assert pages[0] == pages[1]
+
+
 def luminance(colour: str) -> float:
     """Relative luminance of ``#rgb`` or ``#rrggbb`` (WCAG 2.2)."""
     digits = colour if len(colour) == 6 else "".join(2 * digit for digit in colour)
@@ -183,7 +193,7 @@ def contrast(first: str, second: str) -> float:
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 def test_style_when_measured_then_has_enough_contrast(scheme: int) -> None:
     """Text has a contrast of 4.5, the edge of the field 3, in both schemes."""
-    block = re.findall(r":root \{(.*?)\}", STYLE.text, re.DOTALL)[scheme]
+    block = re.findall(r":root \{(.*?)\}", load_style().text, re.DOTALL)[scheme]
     colours = dict(re.findall(r"--([a-z-]+): #([0-9a-f]+);", block))
     pairs = {
         ("text", "card"): 4.5,

@@ -21,7 +21,7 @@ from atproto_oauth_asgi.exceptions import (
     Unreachable,
     WrongBrowser,
 )
-from atproto_oauth_asgi.web.texts import STATUS_CODES, TEXTS, Text, explain
+from atproto_oauth_asgi.web.texts import STATUS_CODES, Text, explain, load_texts
 from tests.web.reading import NASTY, any_text
 
 OWN_CODES = {
@@ -50,19 +50,19 @@ def words(text: Text) -> str:
 
 def test_texts_when_listed_then_every_error_class_has_one() -> None:
     """No class of the tree is left to the general text."""
-    assert [cls for cls in classes() if cls.code not in TEXTS] == []
+    assert [cls for cls in classes() if cls.code not in load_texts()] == []
 
 
 def test_texts_when_listed_then_every_code_is_in_use() -> None:
     """There is no text for a code that does not exist."""
     codes = {cls.code for cls in classes()} | OWN_CODES
-    assert {key.partition(":")[0] for key in TEXTS} == codes
+    assert {key.partition(":")[0] for key in load_texts()} == codes
     assert set(STATUS_CODES) == OWN_CODES
 
 
 def test_texts_when_read_then_all_are_whole_sentences() -> None:
     """Each is short, ends well, and reads well whatever names are put in."""
-    for code, text in TEXTS.items():
+    for code, text in load_texts().items():
         assert text.title[-1] not in ".:!", code
         assert len(text.title) <= 60, code
         for sentence in (text.what, text.now, *text.causes):
@@ -74,7 +74,7 @@ def test_texts_when_read_then_all_are_whole_sentences() -> None:
 
 def test_texts_when_read_then_only_two_names_are_left_open() -> None:
     """Placeholders are those that ``explain`` fills, where it fills them."""
-    for text in TEXTS.values():
+    for text in load_texts().values():
         filled = string.Formatter().parse(text.what + text.now)
         assert {name for _, name, _, _ in filled if name is not None} <= {"app", "host"}
         assert "{" not in words(text).replace("{app}", "").replace("{host}", "")
@@ -134,7 +134,7 @@ def test_explain_when_the_login_is_denied_then_known_reasons_have_words(
     """A reason that the standards name is told in words of its own."""
     found = explain(LoginDenied("x", error=known))
     assert found.code == "login_denied"
-    assert found.text.title != TEXTS["login_denied"].title
+    assert found.text.title != load_texts()["login_denied"].title
 
 
 def test_explain_when_the_person_declined_then_says_so() -> None:

@@ -7,6 +7,8 @@ in text or in double-quoted attributes only (a test looks at every template).
 
 Escaping does not make a link safe, so a value whose name ends in ``_url`` must also
 be a plain path or an http(s) URL.
+
+A file is read when it is first needed, and once.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import html
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import resources
+from functools import cache
 from string import Template
 from urllib.parse import urlsplit
 
@@ -36,38 +38,25 @@ class Html:
     text: str
 
 
-def _load(name: str) -> str:
+def read_file(name: str) -> str:
     """Return the text of a file in this folder, with line feeds as line ends."""
+    # It brings archives, for packages that are in one.
+    from importlib import resources  # noqa: PLC0415 - many processes show no page
+
     return resources.files(__name__).joinpath(name).read_text(encoding="utf-8")
 
 
-_TEMPLATES = {
-    name: Template(_load(f"{name}.html"))
-    for name in (
-        "layout",
-        "brand",
-        "login",
-        "alert",
-        "hidden",
-        "handover",
-        "error",
-        "causes",
-        "cause",
-        "button",
-        "incident",
-        "logout",
-        "account",
-        "wrong_host",
-    )
-}
+@cache
+def load_style() -> Html:
+    """Return the one style block of every page, exactly as it is served."""
+    return Html(read_file("style.css"))
 
-STYLE = Html(_load("style.css"))
-"""The one style block of every page, exactly as it is served."""
 
-STYLE_SOURCE = "'sha256-{}'".format(
-    base64.b64encode(hashlib.sha256(STYLE.text.encode()).digest()).decode("ascii")
-)
-"""The source expression that allows ``STYLE`` in a Content-Security-Policy."""
+@cache
+def build_style_source() -> str:
+    """Return what allows that style block in a Content-Security-Policy."""
+    digest = hashlib.sha256(load_style().text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
 def check_url(url: str) -> None:
@@ -99,6 +88,11 @@ def _escape(name: str, value: str | Html) -> str:
     return html.escape(_UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", value), quote=True)
 
 
+@cache
+def _load_template(name: str) -> Template:
+    return Template(read_file(f"{name}.html"))
+
+
 def fill(template: str, /, **values: str | Html) -> Html:
     """Return a template with every placeholder replaced by its escaped value.
 
@@ -108,11 +102,12 @@ def fill(template: str, /, **values: str | Html) -> Html:
             the name ends in ``_url``, a value must pass ``check_url``.
 
     Raises:
-        KeyError: there is no such template, or a placeholder has no value.
+        FileNotFoundError: there is no such template.
+        KeyError: a placeholder has no value.
         ValueError: a URL is not one that may become a link.
     """
     escaped = {name: _escape(name, value) for name, value in values.items()}
-    return Html(_TEMPLATES[template].substitute(escaped))
+    return Html(_load_template(template).substitute(escaped))
 
 
 def join(parts: Iterable[Html] = ()) -> Html:

@@ -1,0 +1,54 @@
+"""After a failure: how long not to ask again."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from atproto_oauth_asgi.exceptions import RefreshUnavailable
+
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 60.0
+_FAILURES_KEPT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    """How long it is, in seconds, and when it is over."""
+
+    length_s: float
+    until: float
+
+
+class Pauses:
+    """Pauses by name that double with every failure, to a minute."""
+
+    def __init__(self, *, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._pauses: OrderedDict[str, _Pause] = OrderedDict()
+
+    def begin(self, name: str) -> None:
+        """Begin a pause, twice as long as the one before."""
+        before = self._pauses.pop(name, None)
+        doubled = before.length_s * 2 if before else _FIRST_PAUSE_S
+        length_s = min(_LONGEST_PAUSE_S, doubled)
+        self._pauses[name] = _Pause(length_s, self._clock() + length_s)
+        if len(self._pauses) > _FAILURES_KEPT:
+            self._pauses.popitem(last=False)
+
+    def forget(self, name: str) -> None:
+        """Begin anew: it went well."""
+        self._pauses.pop(name, None)
+
+    def check(self, name: str) -> None:
+        """Check that no pause is under way.
+
+        Raises:
+            RefreshUnavailable: one is.
+        """
+        pause = self._pauses.get(name)
+        # A clock that was set back must not make a pause of hours.
+        if pause and 0 < pause.until - self._clock() <= pause.length_s:
+            message = "renewing the tokens failed a moment ago; it is tried again soon"
+            raise RefreshUnavailable(message)

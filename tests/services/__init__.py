@@ -1,0 +1,1 @@
+"""Redis and PostgreSQL, as private processes of the tests."""

@@ -1,0 +1,298 @@
+"""Refreshes that are cut off: by a kill, a frozen process, a store that fails."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from typing_extensions import override
+
+from atproto_oauth_asgi.exceptions import (
+    RefreshInterrupted,
+    RefreshUnavailable,
+    SessionRevoked,
+    StoreError,
+    TimedOut,
+)
+from atproto_oauth_asgi.sessions import outcomes as module
+from atproto_oauth_asgi.sessions.lifecycle import OpenedSession, record_key
+from atproto_oauth_asgi.sessions.outcomes import LEASE_S, Outcomes
+from atproto_oauth_asgi.sessions.refresh import RefreshCoordinator
+from atproto_oauth_asgi.sessions.tokens import SEND_BUDGET_S
+from atproto_oauth_asgi.stores.locks import Lease
+from atproto_oauth_asgi.stores.memory import MemoryStore
+from tests.sessions.making import Clock, make_session, make_sessions
+from tests.sessions.token_server import TokenServer
+
+pytestmark = pytest.mark.anyio
+
+
+class FlakyStore(MemoryStore):
+    """Fails to save so many times, and can lend a lock that is nearly over."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock=clock)
+        self.clock = clock
+        self.failures = 0
+        self.lease_left_s: float | None = None
+
+    @override
+    async def save(self, kind: str, key: str, value: bytes, **named: Any) -> int | None:
+        if self.failures > 0 and not value.startswith(b"started"):
+            self.failures -= 1
+            raise StoreError("the store is down")
+        return await super().save(kind, key, value, **named)
+
+    @override
+    def lock(self, key: str, lease_s: float) -> AbstractAsyncContextManager[Lease]:
+        if self.lease_left_s is None:
+            return super().lock(key, lease_s)
+        return self._nearly_over(self.lease_left_s)
+
+    @asynccontextmanager
+    async def _nearly_over(self, left_s: float) -> AsyncIterator[Lease]:
+        yield Lease(left_s, clock=self.clock, monotonic=self.clock)
+
+
+class House:
+    """A store, a server, and as many processes as a test wants."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.store = FlakyStore(self.clock)
+        self.server = TokenServer(self.clock)
+        self.opened = make_sessions(self.clock).seal(make_session())
+        self.key = record_key("outcome", self.opened.value)
+
+    def process(self) -> RefreshCoordinator:
+        return RefreshCoordinator(
+            store=self.store,
+            sessions=make_sessions(self.clock),
+            send=self.server.refresh,
+            revoke=self.server.revoke,
+            clock=self.clock,
+        )
+
+    def outcomes(self) -> Outcomes:
+        sessions = make_sessions(self.clock)
+        return Outcomes(store=self.store, sessions=sessions, clock=self.clock)
+
+    async def kill_before_send(self) -> None:
+        """Somebody has said that it will send, and was never heard of again."""
+        await self.outcomes().mark(self.key, self.opened.session)
+
+    async def kill_before_save(self) -> None:
+        """Somebody has sent the token, and died with the answer in its hands."""
+        await self.kill_before_send()
+        await self.server.refresh(self.opened.session)
+
+    def renewed(self, token: str) -> OpenedSession:
+        session = self.opened.session.replace(access_token=token)
+        return make_sessions(self.clock).seal(session, follows=self.key)
+
+
+@pytest.fixture
+def house(monkeypatch: pytest.MonkeyPatch) -> House:
+    monkeypatch.setattr(module, "_WAITS_TO_SAVE_S", (0.0, 0.0))
+    return House()
+
+
+# --- killed --------------------------------------------------------------------------
+
+
+@pytest.mark.covers("REF-17", "RFR-05")
+async def test_refresh_when_another_may_still_send_then_waits(house: House) -> None:
+    """A mark that is fresh keeps everybody else from sending; nobody is logged out."""
+    await house.kill_before_send()
+    house.clock.now += LEASE_S - 1
+    with pytest.raises(RefreshUnavailable):
+        await house.process().refresh(house.opened)
+    assert house.server.sent == []
+
+
+@pytest.mark.covers("REF-17")
+async def test_refresh_when_the_other_was_killed_before_it_sent_then_goes_on(
+    house: House,
+) -> None:
+    """The token was not used, and the session lives."""
+    await house.kill_before_send()
+    house.clock.now += LEASE_S
+    renewed = await house.process().refresh(house.opened)
+    assert renewed.session.access_token != house.opened.session.access_token
+    assert len(house.server.sent) == 1
+
+
+@pytest.mark.covers("REF-17", "RFR-05")
+async def test_refresh_when_the_other_was_killed_before_it_saved_then_ends_with_reason(
+    house: House,
+) -> None:
+    """Nobody can know the new tokens; everybody learns why the session is over."""
+    await house.kill_before_save()
+    house.clock.now += LEASE_S
+    for process in (house.process(), house.process()):
+        with pytest.raises(RefreshInterrupted):
+            await process.refresh(house.opened)
+    assert len(house.server.sent) == 2
+
+
+async def test_refresh_when_session_was_revoked_then_is_not_called_interrupted(
+    house: House,
+) -> None:
+    """Without an earlier try the server's word is what it says."""
+    house.server.is_ended = True
+    with pytest.raises(SessionRevoked) as raised:
+        await house.process().refresh(house.opened)
+    assert type(raised.value) is SessionRevoked
+
+
+@pytest.mark.covers("REF-16", "RFR-05")
+async def test_refresh_when_the_answer_was_lost_then_the_end_is_told_as_what_it_is(
+    house: House,
+) -> None:
+    """After a timeout it is tried again; if the token was used, that was the reason."""
+    process = house.process()
+    house.server.failures = [TimedOut("no answer")]
+    with pytest.raises(RefreshUnavailable):
+        await process.refresh(house.opened)
+    house.clock.now += 2
+    with pytest.raises(RefreshInterrupted):
+        await process.refresh(house.opened)
+
+
+async def test_refresh_when_it_failed_before_it_was_sent_then_leaves_no_mark(
+    house: House,
+) -> None:
+    """Another process may go on at once."""
+
+    async def fail(*_: object) -> Any:
+        raise TimedOut("the directory does not answer")
+
+    broken = RefreshCoordinator(
+        store=house.store,
+        sessions=make_sessions(house.clock),
+        send=fail,
+        revoke=house.server.revoke,
+        clock=house.clock,
+    )
+    with pytest.raises(RefreshUnavailable):
+        await broken.refresh(house.opened)
+    await house.process().refresh(house.opened)
+    assert len(house.server.sent) == 1
+
+
+# --- frozen --------------------------------------------------------------------------
+
+
+@pytest.mark.covers("REF-07", "RFR-04")
+async def test_refresh_when_the_lease_is_nearly_over_then_nothing_is_sent(
+    house: House,
+) -> None:
+    """A process that was frozen must not thaw and send what others send meanwhile."""
+    house.store.lease_left_s = SEND_BUDGET_S
+    with pytest.raises(RefreshUnavailable, match="held up"):
+        await house.process().refresh(house.opened)
+    assert house.server.sent == []
+    house.store.lease_left_s = SEND_BUDGET_S + 1
+    house.clock.now += 2
+    await house.process().refresh(house.opened)
+    assert len(house.server.sent) == 1
+
+
+@pytest.mark.covers("REF-06", "RFR-03", "ASG-13")
+async def test_outcome_when_a_slow_one_comes_late_then_the_newer_one_stays(
+    house: House,
+) -> None:
+    """Who was taken for dead takes what others have kept."""
+    slow, quick = house.outcomes(), house.outcomes()
+    mark = await slow.mark(house.key, house.opened.session)
+    house.clock.now += LEASE_S
+    second = await quick.mark(house.key, house.opened.session)
+    assert second.was_interrupted
+    theirs = await quick.keep(house.key, house.renewed("quick"), version=second.version)
+    ours = await slow.keep(house.key, house.renewed("slow"), version=mark.version)
+    assert (ours.value, ours.session.access_token) == (theirs.value, "quick")
+
+
+async def test_outcome_when_the_store_lost_the_mark_then_is_kept_all_the_same(
+    house: House,
+) -> None:
+    """A store that was emptied costs nobody a session."""
+    outcomes = house.outcomes()
+    mark = await outcomes.mark(house.key, house.opened.session)
+    await house.store.delete("outcome", house.key)
+    await outcomes.keep(house.key, house.renewed("new"), version=mark.version)
+    found = await house.outcomes().find(house.key)
+    assert found is not None
+    assert found.session.access_token == "new"
+
+
+@pytest.mark.parametrize("state", ["started", "tried"])
+async def test_outcome_when_another_mark_took_the_place_then_is_kept_over_it(
+    house: House, state: str
+) -> None:
+    """Tokens that have come are worth more than somebody's wish to fetch some."""
+    outcomes = house.outcomes()
+    mark = await outcomes.mark(house.key, house.opened.session)
+    house.clock.now += LEASE_S
+    theirs = await house.outcomes().mark(house.key, house.opened.session)
+    if state == "tried":
+        await house.outcomes().unmark(house.key, house.opened.session, theirs)
+    await outcomes.keep(house.key, house.renewed("new"), version=mark.version)
+    found = await house.outcomes().find(house.key)
+    assert found is not None
+    assert found.session.access_token == "new"
+
+
+async def test_mark_when_two_set_it_then_one_of_them_sends(house: House) -> None:
+    """Also where the lock has failed: the mark is set by comparing first."""
+    first, second = house.outcomes(), house.outcomes()
+    results: list[str] = []
+
+    async def try_to(outcomes: Outcomes, name: str) -> None:
+        try:
+            await outcomes.mark(house.key, house.opened.session)
+        except RefreshUnavailable:
+            results.append(f"{name} waits")
+        else:
+            results.append(f"{name} sends")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(try_to, first, "a")
+        group.start_soon(try_to, second, "b")
+    assert sorted(each.split()[1] for each in results) == ["sends", "waits"]
+
+
+# --- a store that fails --------------------------------------------------------------
+
+
+@pytest.mark.covers("REF-19", "RFR-19")
+async def test_outcome_when_saving_fails_for_a_moment_then_is_tried_again(
+    house: House,
+) -> None:
+    """The tokens are there, so a hiccup is waited out."""
+    house.store.failures = 2
+    renewed = await house.process().refresh(house.opened)
+    found = await house.outcomes().find(house.key)
+    assert found is not None
+    assert found.value == renewed.value
+
+
+@pytest.mark.covers("REF-19", "RFR-19", "STORE-02")
+async def test_outcome_when_saving_keeps_failing_then_the_next_request_has_it(
+    house: House,
+) -> None:
+    """Nothing is lost, nothing is sent twice, and the old cookie stays good for it."""
+    process = house.process()
+    house.store.failures = 100
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            await process.refresh(house.opened)
+    house.store.failures = 0
+    renewed = await process.refresh(house.opened)
+    assert renewed.session.refresh_token == house.server.given[-1]
+    assert len(house.server.sent) == 1
+    adopted = await house.process().refresh(house.opened)
+    assert adopted.value == renewed.value
