@@ -66,8 +66,7 @@ class OAuthClient:
         client_secret_key: makes the client confidential: what
             ``DPoPManager.generate_keypair()`` gives, a JWK, or PEM.
         client_secret_kid: its ``kid``; the RFC 7638 thumbprint unless given.
-        client_keys: several keys, for rotation, instead of the former two. One that is
-            not wrapped in a ``ClientKey`` signs.
+        client_keys: several keys instead of the former two; a bare one signs.
         secret_key: seals what a ``RecordStore`` keeps: at least 32 bytes, or several,
             newest first.
         redirect_uris: further ones that a login may use.

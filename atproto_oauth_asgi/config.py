@@ -32,8 +32,8 @@ from atproto_oauth_asgi.stores.base import RecordStore
 
 SecretKey = str | bytes | Sequence[str | bytes] | SecretKeys
 
+# A development login can return to these, and not to localhost.
 LOOPBACK_HOSTS = ("127.0.0.1", "[::1]")
-"""Hosts that a development login can return to; ``localhost`` cannot."""
 
 _MAX_AGE_S = 14 * 24 * 3600
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")
@@ -94,8 +94,7 @@ class OAuthConfig:
         trusted_origins: further origins whose pages may start a login or log out.
         store: what the processes of an application share; None is the memory of one.
         max_age_s: seconds after which a person has to log in again.
-        return_to: where a login ends if nobody said otherwise.
-        cookie_name: the session cookie's name, without prefix.
+        return_to: where a login ends. cookie_name: without prefix.
         scope_key: the key in the ASGI scope.
         limits: how many logins may begin.
         network: how other hosts are reached.

@@ -14,6 +14,7 @@ from atproto_oauth_asgi.exceptions import (
     SessionError,
     SessionExpired,
     SessionRevoked,
+    StoreError,
 )
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.stores.base import SessionStore
@@ -78,7 +79,7 @@ class OnePerAccount:
         Raises:
             SessionRevoked: it is gone, so that somebody has logged out.
         """
-        kept = await self._store.get_session(session.did)
+        kept = await self._load(session.did)
         if kept is None and was_kept:
             raise SessionRevoked("the session was ended while it was renewed")
         if kept is None or _is_same(kept, session):
@@ -89,22 +90,28 @@ class OnePerAccount:
     ) -> OAuthSession | None:
         """Return the account's session, if it is the one that is asked for."""
         del is_usable
-        kept = await self._store.get_session(did)
+        kept = await self._load(did)
         if kept is None or not (kept.session_id and session_id):
             return kept
         return kept if kept.session_id == session_id else None
 
     async def would_keep(self, session: OAuthSession) -> bool:
         """Return whether no later session of the account is here."""
-        kept = await self._store.get_session(session.did)
+        kept = await self._load(session.did)
         return kept is None or _is_same(kept, session)
 
     async def end(self, session: OAuthSession, *, code: str) -> None:
         """Forget a session; a later one of the same account stays."""
         del code
-        kept = await self._store.get_session(session.did)
+        kept = await self._load(session.did)
         if kept is not None and _is_same(kept, session):
             await self._store.delete_session(session.did)
+
+    async def _load(self, did: str) -> OAuthSession | None:
+        kept = await self._store.get_session(did)
+        if kept is not None and kept.did != did:
+            raise StoreError("the session store gave another account's session")
+        return kept
 
     def lock(self, session: OAuthSession) -> AbstractAsyncContextManager[Lease | None]:
         """Return a context for this process only: such a store knows no locks."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import anyio
 
+from atproto_oauth_asgi.crypto.sealing import MAX_CLOCK_STEP_S
 from atproto_oauth_asgi.exceptions import (
     AccountMoved,
     ClientKeyRetired,
@@ -89,6 +91,7 @@ class Outcomes:
             renewed, version = self._unsaved[key]
             return await self.keep(key, renewed, version=version)
         record = await self._store.load(_KIND, key)
+        await self._save_another()
         if record is None or _is_mark(record):
             return None
         if record.value.startswith(_ENDED):
@@ -145,16 +148,24 @@ class Outcomes:
         if len(self._unsaved) > _UNSAVED_KEPT:
             self._unsaved.popitem(last=False)
         is_saved = await self._save_patiently(key, renewed, version)
-        del self._unsaved[key]
+        self._unsaved.pop(key, None)
         return renewed if is_saved else await self.find(key) or renewed
 
-    async def end(self, key: str, session: OAuthSession, *, code: str) -> None:
+    async def end(
+        self, key: str, session: OAuthSession, *, code: str, version: int
+    ) -> OpenedSession | None:
         """Keep that a refresh has brought the end of the session.
+
+        Returns:
+            What somebody else has kept meanwhile, and what counts then.
 
         Raises:
             StoreError: the store does not answer.
         """
-        await self._save(key, _ENDED + code.encode(), session)
+        value = _ENDED + code.encode()
+        if await self._save_over_marks(key, value, session, version=version):
+            return None
+        return await self.find(key)
 
     async def confirm(self, opened: OpenedSession) -> None:
         """Note that a browser has a refreshed cookie: the outcome may go soon."""
@@ -175,10 +186,25 @@ class Outcomes:
         if len(self._confirmed) > _CONFIRMATIONS_KEPT:
             self._confirmed.popitem(last=False)
 
+    async def _save_another(self) -> None:
+        """Save what could not be saved, as soon as the store answers again.
+
+        Another process that is asked first would take it for lost.
+        """
+        if self._unsaved:
+            key, (renewed, version) = next(iter(self._unsaved.items()))
+            with suppress(StoreError):
+                await self._save_renewed(key, renewed, version)
+                self._unsaved.pop(key, None)
+
     def _is_fresh(self, mark: Record) -> bool:
         """Return whether the one who has set a mark may still be about to send."""
         _, _, started_at = mark.value.partition(_STARTED)
-        return bool(started_at) and self._clock() - float(started_at) < LEASE_S
+        if not started_at:
+            return False
+        # A clock that was set back must not make it fresh for hours.
+        age_s = self._clock() - float(started_at)
+        return -MAX_CLOCK_STEP_S <= age_s < LEASE_S
 
     async def _save_patiently(
         self, key: str, renewed: OpenedSession, version: int
@@ -186,15 +212,21 @@ class Outcomes:
         """Return whether it was saved; somebody else's outcome is never replaced."""
         for wait_s in _WAITS_TO_SAVE_S:
             try:
-                return await self._save_outcome(key, renewed, version)
+                return await self._save_renewed(key, renewed, version)
             except StoreError:
                 await anyio.sleep(wait_s)
-        return await self._save_outcome(key, renewed, version)
+        return await self._save_renewed(key, renewed, version)
 
-    async def _save_outcome(
+    async def _save_renewed(
         self, key: str, renewed: OpenedSession, version: int
     ) -> bool:
-        value, session = renewed.value.encode("ascii"), renewed.session
+        value = renewed.value.encode("ascii")
+        return await self._save_over_marks(key, value, renewed.session, version=version)
+
+    async def _save_over_marks(
+        self, key: str, value: bytes, session: OAuthSession, *, version: int
+    ) -> bool:
+        """Return whether an outcome was saved, in place of a mark or of nothing."""
         if await self._save(key, value, session, if_version=version) is not None:
             return True
         # Our mark is gone, or there was none: any other mark is worth less than this.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 
 import anyio
 
@@ -23,6 +23,7 @@ from atproto_oauth_asgi.exceptions import (
     SessionError,
     SessionExpired,
     SessionRevoked,
+    StoreError,
 )
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.network.beside import run_shielded
@@ -92,7 +93,8 @@ class RefreshCoordinator:
             raise RefreshUnavailable(message)
         self._pauses.check(_outcome_key(newest))
         self._check_not_too_soon(newest)
-        async with lock_within(_LOCK_WAIT_S, self._lock(newest.session)) as lease:
+        lock = self._lock(newest.session)
+        async with lock_within(_LOCK_WAIT_S, lock, error=RefreshUnavailable) as lease:
             return await self._refresh_alone(newest, lease)
 
     async def newest(self, opened: OpenedSession) -> OpenedSession:
@@ -140,11 +142,11 @@ class RefreshCoordinator:
     async def _revoke_newest(self, opened: OpenedSession) -> None:
         session = opened.session
         async with AsyncExitStack() as held:
-            with anyio.move_on_after(_LOGOUT_LOCK_S):
+            with anyio.move_on_after(_LOGOUT_LOCK_S), suppress(StoreError):
                 await held.enter_async_context(self._lock(session))
             try:
                 opened = await self._newest(opened)
-            except RefreshUnavailable as error:
+            except (RefreshUnavailable, StoreError) as error:
                 _log.warning("older tokens revoked: did=%s: %s", session.did, error)
             except SessionError:
                 return
@@ -197,7 +199,9 @@ class RefreshCoordinator:
         try:
             session = await self._send(opened.session, before_send)
         except OAuthError as error:
-            await self._note_failure(error, opened, key=key, marks=marks)
+            later = await self._note_failure(error, opened, key=key, marks=marks)
+            if later is not None:
+                return later
             raise _as_told(error, marks) from error
         # Nothing comes between the answer and the save.
         renewed = self._sessions.seal(session, follows=key)
@@ -227,14 +231,19 @@ class RefreshCoordinator:
 
     async def _note_failure(
         self, error: OAuthError, opened: OpenedSession, *, key: str, marks: list[Mark]
-    ) -> None:
+    ) -> OpenedSession | None:
+        """Note what went wrong; return what others have made of the session."""
         if _is_end(error):
-            code = _as_told(error, marks).code
-            await self._outcomes.end(key, opened.session, code=code)
-            return
+            return await self._outcomes.end(
+                key,
+                opened.session,
+                code=_as_told(error, marks).code,
+                version=_version(marks),
+            )
         self._pauses.begin(key)
         for mark in marks:
             await self._outcomes.unmark(key, opened.session, mark)
+        return None
 
     def _check_not_too_soon(self, opened: OpenedSession) -> None:
         """Refuse to renew renewed tokens that a PDS refuses all the same."""

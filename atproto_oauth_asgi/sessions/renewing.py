@@ -50,7 +50,7 @@ class SharedRenewal:
         self._keeper = keeper
         self._clock = clock
         self._lineage = Lineage()
-        self._unsaved: OrderedDict[str, OAuthSession] = OrderedDict()
+        self._unsaved: OrderedDict[str, bool] = OrderedDict()
         self._locks = ProcessLocks()
 
     async def renew(
@@ -90,8 +90,10 @@ class SharedRenewal:
         name = record_key("session", session.did, session.session_id)
         in_process = self._locks.lock(name, _PROCESS_LEASE_S)
         async with (
-            lock_within(_LOCK_WAIT_S, in_process),
-            lock_within(_LOCK_WAIT_S, self._keeper.lock(session)) as lease,
+            lock_within(_LOCK_WAIT_S, in_process, error=RefreshUnavailable),
+            lock_within(
+                _LOCK_WAIT_S, self._keeper.lock(session), error=RefreshUnavailable
+            ) as lease,
         ):
             yield lease
 
@@ -99,12 +101,17 @@ class SharedRenewal:
         self, session: OAuthSession, before_send: BeforeSend, lease: Lease | None
     ) -> OAuthSession:
         newest = self._lineage.newest(session)
-        if tokens_key(newest) in self._unsaved:
-            await self._save(newest, was_kept=False)
-        kept = await self._keeper.find_this(newest)
+        try:
+            kept = await self._keeper.find_this(newest)
+        except SessionError as ending:
+            await self._drop(newest, ending)
+            raise
+        was_kept = self._unsaved.pop(tokens_key(newest), None)
         if kept is not None and _is_later(kept, newest):
             self._lineage.note(newest, kept)
             newest = kept
+        elif was_kept is not None:
+            await self._save(newest, was_kept=was_kept)
         if newest is not session and not self._has_ended(newest):
             return newest
 
@@ -134,28 +141,33 @@ class SharedRenewal:
 
     async def _save(self, renewed: OAuthSession, *, was_kept: bool) -> None:
         key = tokens_key(renewed)
-        self._unsaved[key] = renewed
+        self._unsaved[key] = was_kept
         if len(self._unsaved) > _UNSAVED_KEPT:
             self._unsaved.popitem(last=False)
         try:
             await self._keeper.save(renewed, was_kept=was_kept)
         except SessionError as error:
-            # Logged out while it was renewed: the new tokens are nobody's.
-            self._lineage.note(renewed, error)
-            self._unsaved.pop(key, None)
-            with suppress(OAuthError):
-                await self._renewal.revoke(renewed)
+            await self._drop(renewed, error)
             raise
         self._unsaved.pop(key, None)
 
+    async def _drop(self, session: OAuthSession, ending: SessionError) -> None:
+        """Revoke tokens that came too late: the session was logged out meanwhile."""
+        self._lineage.note(session, ending)
+        if self._unsaved.pop(tokens_key(session), None) is not None:
+            with suppress(OAuthError):
+                await self._renewal.revoke(session)
+
     async def _end_alone(self, session: OAuthSession) -> None:
+        """End it here first: who renews it meanwhile finds that, and revokes."""
         ending = SessionRevoked("the session was ended")
         newest, problem = await self._find_newest(session)
+        self._lineage.note(newest, ending)
         try:
-            await self._renewal.revoke(newest)
-        finally:
-            self._lineage.note(newest, ending)
             await self._keeper.end(newest, why=ending)
+        except StoreError as error:
+            problem = error
+        await self._renewal.revoke(newest)
         if problem is not None:
             raise problem
 

@@ -35,8 +35,10 @@ from atproto_oauth_asgi.stores.locks import Lease
 
 _log = logging.getLogger("atproto_oauth_asgi")
 _VERIFIED_FOR_S = 24 * 3600.0
-SEND_BUDGET_S = 15.0
+SEND_BUDGET_S = 12.0
 """How long a refresh token may be under way, with all retries."""
+
+_SAVE_BUDGET_S = 8.0
 
 BeforeSend = Callable[[], Awaitable[None]]
 """Is awaited right before a refresh token goes out; what it raises keeps it here."""
@@ -52,7 +54,8 @@ def check_lease(lease: Lease | None) -> None:
     Raises:
         RefreshUnavailable: a process that was frozen, or a machine that is very slow.
     """
-    if lease is not None and lease.remaining_s() <= SEND_BUDGET_S:
+    needed_s = SEND_BUDGET_S + _SAVE_BUDGET_S
+    if lease is not None and lease.remaining_s() <= needed_s:
         message = "this process was held up for too long to renew the tokens"
         raise RefreshUnavailable(message)
 

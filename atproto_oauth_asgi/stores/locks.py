@@ -16,7 +16,7 @@ from typing import TypeVar
 import anyio
 import anyio.lowlevel
 
-from atproto_oauth_asgi.exceptions import StoreError
+from atproto_oauth_asgi.exceptions import OAuthError, StoreError
 
 _L = TypeVar("_L", bound="Lease | None")
 
@@ -64,20 +64,22 @@ class Lease:
 
 @asynccontextmanager
 async def lock_within(
-    wait_s: float, lock: AbstractAsyncContextManager[_L]
+    wait_s: float,
+    lock: AbstractAsyncContextManager[_L],
+    *,
+    error: type[OAuthError] = StoreError,
 ) -> AsyncIterator[_L]:
     """Hold a lock of a store, and wait for it so long and no longer.
 
     Raises:
-        StoreError: somebody else has held it all the time.
+        OAuthError: ``error``, as somebody else has held it all the time.
     """
     async with AsyncExitStack() as held:
         try:
             with anyio.fail_after(wait_s):
                 lease = await held.enter_async_context(lock)
-        except TimeoutError as error:
-            message = "somebody else has held the lock for too long"
-            raise StoreError(message) from error
+        except TimeoutError as late:
+            raise error("somebody else has held the lock for too long") from late
         yield lease
 
 

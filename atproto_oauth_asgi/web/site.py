@@ -41,11 +41,13 @@ class Site:
             _log.warning("scope: %s", warning)
         self.client = OAuthClient.from_config(config)
         self.gate = LoginGate(config.limits, clock=config.clock)
-        self.store: RecordStore = config.store or MemoryStore(clock=config.clock)
         # Strangers can make as many of these as they like, so they make no room there.
-        self.logins: RecordStore = config.store or MemoryStore(
+        self.logins: RecordStore = MemoryStore(
             max_records=_MAX_LOGINS, clock=config.clock
         )
+        self.store: RecordStore = MemoryStore(clock=config.clock)
+        if config.store is not None:
+            self.store = self.logins = config.store
         self.sessions = SealedSessions(
             config.secrets,
             context=f"{self.session_cookie(None)} {config.client_id}",

@@ -191,11 +191,11 @@ async def test_refresh_when_the_lease_is_nearly_over_then_nothing_is_sent(
     house: House,
 ) -> None:
     """A process that was frozen must not thaw and send what others send meanwhile."""
-    house.store.lease_left_s = SEND_BUDGET_S
+    house.store.lease_left_s = SEND_BUDGET_S + 5
     with pytest.raises(RefreshUnavailable, match="held up"):
         await house.process().refresh(house.opened)
     assert house.server.sent == []
-    house.store.lease_left_s = SEND_BUDGET_S + 1
+    house.store.lease_left_s = LEASE_S
     house.clock.now += 2
     await house.process().refresh(house.opened)
     assert len(house.server.sent) == 1
@@ -296,3 +296,92 @@ async def test_outcome_when_saving_keeps_failing_then_the_next_request_has_it(
     assert len(house.server.sent) == 1
     adopted = await house.process().refresh(house.opened)
     assert adopted.value == renewed.value
+
+
+async def test_outcome_when_many_ask_after_an_outage_then_all_get_it(
+    house: House,
+) -> None:
+    """Whoever saves it first; the others find it saved."""
+    process = house.process()
+    house.store.failures = 100
+    with pytest.raises(StoreError):
+        await process.refresh(house.opened)
+    house.store.failures = 0
+    values: list[str] = []
+
+    async def ask() -> None:
+        values.append((await process.newest(house.opened)).value)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(ask)
+    assert len(values) == 3
+    assert len(set(values)) == 1
+
+
+async def test_outcome_when_the_store_is_back_then_is_saved_by_any_request(
+    house: House,
+) -> None:
+    """Before another process takes it for lost and sends the used token."""
+    process = house.process()
+    house.store.failures = 100
+    with pytest.raises(StoreError):
+        await process.refresh(house.opened)
+    house.store.failures = 0
+    somebody_else = make_sessions(house.clock).seal(make_session())
+    await process.newest(somebody_else)
+    house.clock.now += LEASE_S
+    adopted = await house.process().refresh(house.opened)
+    assert adopted.session.refresh_token == house.server.given[-1]
+    assert len(house.server.sent) == 1
+
+
+@pytest.mark.covers("REF-15")
+async def test_end_when_somebody_else_has_renewed_then_their_tokens_stay(
+    house: House,
+) -> None:
+    """A late refusal of a used token ends nothing that others keep alive."""
+
+    async def lose(*_: object) -> Any:
+        quick = house.outcomes()
+        await quick.keep(house.key, house.renewed("quick"), version=0)
+        raise SessionRevoked("the refresh token was used")
+
+    slow = RefreshCoordinator(
+        store=house.store,
+        sessions=make_sessions(house.clock),
+        send=lose,
+        revoke=house.server.revoke,
+        clock=house.clock,
+    )
+    assert (await slow.refresh(house.opened)).session.access_token == "quick"
+
+
+async def test_mark_when_the_clock_is_set_back_then_blocks_nobody_for_hours(
+    house: House,
+) -> None:
+    """A mark out of the future is none that somebody has just set."""
+    await house.kill_before_send()
+    house.clock.now -= 3600
+    await house.process().refresh(house.opened)
+    assert len(house.server.sent) == 1
+
+
+@pytest.mark.covers("LOGOUT-02")
+async def test_logout_when_the_store_fails_after_the_tombstone_then_is_revoked(
+    house: House,
+) -> None:
+    """The server is asked all the same: a second try would find nobody logged in."""
+
+    class Half(FlakyStore):
+        @override
+        async def load(self, kind: str, key: str) -> Any:
+            raise StoreError("the store is down")
+
+        @override
+        def lock(self, key: str, lease_s: float) -> Any:
+            raise StoreError("the store is down")
+
+    house.store = Half(house.clock)
+    await house.process().end(house.opened)
+    assert house.server.revoked == [house.opened.session.refresh_token]

@@ -21,6 +21,7 @@ from atproto_oauth_asgi.exceptions import (
     Unreachable,
 )
 from atproto_oauth_asgi.models import OAuthSession
+from atproto_oauth_asgi.sessions import renewing
 from atproto_oauth_asgi.sessions.keeper import (
     KeptSessions,
     OnePerAccount,
@@ -674,3 +675,138 @@ def test_store_when_it_is_none_of_ours_then_error_names_the_base_class(
     stores: dict[str, Any] = {name: Shape()}
     with pytest.raises(ConfigurationError, match=f"{name}: a subclass of S"):
         OAuthClient("http://localhost", "http://127.0.0.1/c", "atproto", **stores)
+
+
+# --- tokens that could not be saved at once ------------------------------------------
+
+
+class Lossy(MemorySessionStore):
+    """Saves, and loses the answer so many times."""
+
+    lost = 0
+
+    @override
+    async def save_session(self, session: OAuthSession) -> None:
+        await super().save_session(session)
+        if self.lost > 0:
+            self.lost -= 1
+            raise StoreError("the answer was lost")
+
+
+async def test_unsaved_when_another_has_renewed_since_then_newer_tokens_stay(
+    server: Server,
+) -> None:
+    """What was remembered here is older by now, and is not written over them."""
+    store = Lossy()
+    kept = OnePerAccount(store)
+    session = await begun(kept)
+    one, other = Process(server, kept), Process(server, kept)
+    store.lost = 1
+    with pytest.raises(StoreError):
+        await one.renewals.renew(session)
+    server.clock.now += 3600
+    newest = await other.renewals.renew(session)
+    assert (await one.renewals.renew(session)).refresh_token == newest.refresh_token
+    found = await kept.find(session.did, None, anybody)
+    assert found is not None
+    assert (found.refresh_token, server.sent) == ("r++", ["r", "r+"])
+
+
+async def test_unsaved_when_it_was_logged_out_since_then_is_revoked(
+    server: Server,
+) -> None:
+    """A session that ended is not brought back by what could not be saved."""
+    store = FailingStore()
+    kept = OnePerAccount(store)
+    session = await begun(kept)
+    process = Process(server, kept)
+    store.is_down = True
+    with pytest.raises(StoreError):
+        await process.renewals.renew(session)
+    store.is_down = False
+    await store.delete_session(session.did)
+    with pytest.raises(SessionRevoked):
+        await process.renewals.renew(session)
+    assert server.revoked == ["r+"]
+    assert not await is_kept(kept, session)
+
+
+async def test_unsaved_when_the_record_has_ended_since_then_is_revoked(
+    server: Server,
+) -> None:
+    """The same where the store tells of the end."""
+    clock = server.clock
+
+    class Down(MemoryStore):
+        is_down = False
+
+        @override
+        async def save(self, *args: Any, **named: Any) -> int | None:
+            if self.is_down:
+                raise StoreError("the store is down")
+            return await super().save(*args, **named)
+
+    store = Down(clock=clock)
+    sealer = RecordSealer((SECRET,), client_id="client", clock=clock)
+    kept = RecordedSessions(store, sealer)
+    session = await begun(kept)
+    process = Process(server, kept)
+    store.is_down = True
+    with pytest.raises(StoreError):
+        await process.renewals.renew(session)
+    store.is_down = False
+    await kept.end(session, code=SessionRevoked.code)
+    with pytest.raises(SessionRevoked):
+        await process.renewals.renew(session)
+    assert server.revoked == ["r+"]
+
+
+async def test_end_when_the_server_is_slow_then_nobody_renews_it_meanwhile(
+    server: Server, kept: KeptSessions
+) -> None:
+    """It is over here before the server is asked."""
+    session = await begun(kept)
+    seen: list[bool] = []
+
+    class Slow(Server):
+        @override
+        async def revoke(self, session: OAuthSession) -> None:
+            seen.append(await is_kept(kept, session))
+
+    await Process(Slow(server.clock), kept).renewals.end(session)
+    assert seen == [False]
+
+
+async def test_renew_when_somebody_holds_the_lock_for_long_then_it_is_no_fault_of_stores(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session lives, and it is tried again."""
+    monkeypatch.setattr(renewing, "_LOCK_WAIT_S", 0.02)
+    clock = server.clock
+    sealer = RecordSealer((SECRET,), client_id="client", clock=clock)
+    kept = RecordedSessions(MemoryStore(clock=clock), sealer)
+    session = await begun(kept)
+    async with kept.lock(session):
+        with pytest.raises(RefreshUnavailable):
+            await Process(server, kept).renewals.renew(session)
+
+
+@pytest.mark.covers("SESS-12")
+async def test_store_when_it_gives_somebody_elses_session_then_is_an_error(
+    server: Server,
+) -> None:
+    """Nobody becomes somebody else by a mistake in an application's store."""
+
+    class Mixed(MemorySessionStore):
+        @override
+        async def get_session(self, did: str) -> OAuthSession | None:
+            del did
+            return make_session()
+
+    kept = OnePerAccount(Mixed())
+    bob = make_session(did="did:plc:" + "b" * 24, refresh_token="b")
+    with pytest.raises(StoreError, match="another account"):
+        await kept.find(bob.did, None, anybody)
+    with pytest.raises(StoreError, match="another account"):
+        await Process(server, kept).renewals.renew(bob)
+    assert server.sent == []
