@@ -8,7 +8,8 @@ from atproto_oauth_asgi.exceptions import RefreshUnavailable, SessionError
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.sessions.lifecycle import record_key
 
-_KEPT = 10_000
+# Each holds a session, some kilobytes.
+_KEPT = 2000
 _LONGEST_CHAIN = 1000
 
 
