@@ -26,6 +26,7 @@ _HOMES = {
         "IdentityError",
         "InvalidIdentifier",
         "IssuerMismatch",
+        "LoggedOut",
         "LoginDenied",
         "NotAuthenticatedError",
         "OAuthError",

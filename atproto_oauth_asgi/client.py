@@ -13,10 +13,7 @@ from typing import Any, Self, Unpack
 from atproto_oauth_asgi.client_keys import ClientKey, KeyMaterial, load_client_keys
 from atproto_oauth_asgi.config import OAuthConfig, SecretKey
 from atproto_oauth_asgi.dpop import Clock
-from atproto_oauth_asgi.exceptions import (
-    ConfigurationError,
-    OAuthStateError,
-)
+from atproto_oauth_asgi.exceptions import ConfigurationError, OAuthStateError
 from atproto_oauth_asgi.models import OAuthSession, OAuthState
 from atproto_oauth_asgi.network.beside import run_shielded, time_limit
 from atproto_oauth_asgi.network.client_identity import ClientIdentity
@@ -33,6 +30,7 @@ from atproto_oauth_asgi.protocol.callback import (
 from atproto_oauth_asgi.protocol.client_metadata import build_loopback_client_id
 from atproto_oauth_asgi.protocol.identifiers import normalize_identifier
 from atproto_oauth_asgi.sessions.keeper import OnSessionUpdated
+from atproto_oauth_asgi.sessions.lifetime import Lifetime
 from atproto_oauth_asgi.sessions.pending import (
     UNKNOWN_LOGIN,
     AuthorizationRequest,
@@ -67,12 +65,11 @@ class OAuthClient:
             ``DPoPManager.generate_keypair()`` gives, a JWK, or PEM.
         client_secret_kid: its ``kid``; the RFC 7638 thumbprint unless given.
         client_keys: several keys instead of the former two; a bare one signs.
-        secret_key: seals what a ``RecordStore`` keeps: at least 32 bytes, or several,
-            newest first.
+        secret_key: seals what a ``RecordStore`` keeps; or several, newest first.
         redirect_uris: further ones that a login may use.
-        network: how other hosts are reached.
         on_session_updated: awaited with a refreshed session before its tokens are
             used; without it and a store a ``pds_client`` refuses to refresh.
+        lifetime: how long a ``RecordStore`` keeps sessions; else it is their server's.
         clock: gives Unix seconds.
     """
 
@@ -93,6 +90,7 @@ class OAuthClient:
         required_scopes: str | Sequence[str] = (),
         network: Network | None = None,
         on_session_updated: OnSessionUpdated | None = None,
+        lifetime: Lifetime | None = None,
         clock: Clock = time.time,  # noqa: TID251 - the real clock
     ) -> None:
         if client_id in _BARE_LOOPBACK:
@@ -104,16 +102,18 @@ class OAuthClient:
         self._redirect_uris = (redirect_uri, *redirect_uris)
         self._clock = clock
         self._network = network or Network()
-        keys = load_client_keys(client_keys)
-        self._identity = ClientIdentity(client_id, keys, clock=clock)
+        self._identity = ClientIdentity(
+            client_id, load_client_keys(client_keys), clock=clock
+        )
         net = self._net = build_services(self._network, self._identity, clock=clock)
-        self._sessions = build_session_services(
+        self.sessions = build_session_services(
             net,
             states=state_store,
             sessions=session_store,
             on_session_updated=on_session_updated,
             sealer=build_sealer(secret_key, client_id=client_id, clock=clock),
             required_scopes=required_scopes,
+            lifetime=lifetime or Lifetime(),
             clock=clock,
         )
 
@@ -126,12 +126,17 @@ class OAuthClient:
         session_store: SessionStore | RecordStore | None = None,
         on_session_updated: OnSessionUpdated | None = None,
     ) -> Self:
-        """Return the client that a middleware with this configuration uses."""
+        """Return the client of a middleware: ``restore`` finds its sessions."""
+        if session_store is None and config.session_mode == "server":
+            session_store = config.store
         return cls(
             **config.client_options,
             state_store=state_store,
             session_store=session_store,
             on_session_updated=on_session_updated,
+            lifetime=Lifetime(
+                limit_s=config.max_age_s, idle_timeout_s=config.idle_timeout_s
+            ),
         )
 
     async def start_authorization(
@@ -198,11 +203,9 @@ class OAuthClient:
     ) -> OAuthSession:
         """End a login: take it from the state store and return the new session.
 
-        ``code``, ``state``, ``iss``, ``error`` and ``error_description`` are the
-        parameters of the callback. ``browser_binding`` is what
-        ``start_authorization`` gave, from the browser's cookie. WITHOUT IT NOTHING
-        SHOWS THAT THE LOGIN ENDS IN THE BROWSER WHERE IT BEGAN, and the caller has
-        to make sure of that.
+        The parameters are those of the callback, and ``browser_binding`` what
+        ``start_authorization`` gave, from the browser's cookie. WITHOUT IT NOTHING SHOWS
+        THAT THE LOGIN ENDS IN THE BROWSER WHERE IT BEGAN: see to that then.
 
         Raises:
             OAuthStateError: the login is not known, has ended, or is too old.
@@ -228,8 +231,7 @@ class OAuthClient:
         self, pending: OAuthState, answer: CallbackAnswer
     ) -> OAuthSession:
         session = await self.complete_login(pending, answer)
-        with concerning(did=session.did, app_state=session.app_state):
-            await self._sessions.begin(session)
+        await self.sessions.begin(session)
         return session
 
     async def complete_login(
@@ -262,7 +264,7 @@ class OAuthClient:
             code = check_not_denied(answer)
             # Half an exchange would leave tokens behind that nobody knows.
             session = await run_shielded(
-                lambda: self._sessions.exchange.redeem(pending, code=code)
+                lambda: self.sessions.exchange.redeem(pending, code=code)
             )
         return session.replace(app_state=extra.app_state)
 
@@ -271,11 +273,10 @@ class OAuthClient:
     ) -> OAuthSession:
         """Return the session with new tokens; the old refresh token is used up.
 
-        Several calls with the same session within a minute make one request. Where a
-        ``session_store`` was given it holds the new session, too, and one that it holds
-        already, renewed by another process, is given back without a request.
-        ``before_send`` is awaited right before the refresh token goes out, for who
-        coordinates processes; what it raises keeps the token here.
+        Several calls with the same session make one request. A ``session_store`` holds
+        the new session, too; one that another process has renewed is given back without
+        a request. ``before_send`` is awaited right before the refresh token goes out;
+        what it raises keeps the token here.
 
         Raises:
             SessionExpired, SessionRevoked, AccountMoved, ClientKeyRetired: it ended.
@@ -284,7 +285,7 @@ class OAuthClient:
 
         Spec: RFC 6749 section 6.
         """
-        return await self._sessions.renewals.renew(session, before_send)
+        return await self.sessions.renewals.renew(session, before_send)
 
     async def restore(self, did: str, session_id: str | None = None) -> OAuthSession:
         """Return a session from the session store, for work without a browser.
@@ -298,7 +299,7 @@ class OAuthClient:
                 is none.
             StoreError: the store does not answer.
         """
-        session = await self._sessions.keeper.find(
+        session = await self.sessions.keeper.find(
             did, session_id, is_usable=lambda each: self._identity.has_key(each.kid)
         )
         self._identity.check_key(session.kid)
@@ -313,7 +314,7 @@ class OAuthClient:
 
         Spec: RFC 7009.
         """
-        await self._sessions.renewals.end(session)
+        await self.sessions.renewals.end(session)
 
     def pds_client(
         self, session: OAuthSession, *, tokens: SessionTokens | None = None
@@ -324,7 +325,7 @@ class OAuthClient:
         and else raises ``RefreshUnavailable`` before anything is sent. ``tokens`` is a
         keeper of one's own.
         """
-        tokens = tokens or self._sessions.own_tokens(session)
+        tokens = tokens or self.sessions.own_tokens(session)
         transport = self._net.session_transport(session, tokens, clock=self._clock)
         return PDSClient(transport)
 
@@ -344,6 +345,6 @@ class OAuthClient:
         await self._net.transport.aclose()
 
     def _require_state_store(self) -> StateStore:
-        if self._sessions.states is None:
+        if self.sessions.states is None:
             raise ConfigurationError("state_store: it must keep logins that have begun")
-        return self._sessions.states
+        return self.sessions.states

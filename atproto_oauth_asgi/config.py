@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, TypedDict
+from typing import Any, get_args
 from urllib.parse import SplitResult, urlsplit
 
 from atproto_oauth_asgi.client_keys import (
@@ -15,8 +15,9 @@ from atproto_oauth_asgi.client_keys import (
     find_key_problems,
     load_client_keys,
 )
+from atproto_oauth_asgi.config_options import OAuthOptions, SecretKey, SessionMode
 from atproto_oauth_asgi.crypto.keys import public_jwk
-from atproto_oauth_asgi.crypto.secret_keys import SecretKeys, load_secrets
+from atproto_oauth_asgi.crypto.secret_keys import load_secrets
 from atproto_oauth_asgi.exceptions import ConfigurationError
 from atproto_oauth_asgi.login_limits import LoginLimits
 from atproto_oauth_asgi.network_options import Network
@@ -30,7 +31,7 @@ from atproto_oauth_asgi.protocol.client_metadata import (
 from atproto_oauth_asgi.scopes import ScopesSet
 from atproto_oauth_asgi.stores.base import RecordStore
 
-SecretKey = str | bytes | Sequence[str | bytes] | SecretKeys
+__all__ = ["LOOPBACK_HOSTS", "OAuthConfig", "OAuthOptions", "SecretKey", "SessionMode"]
 
 # A development login can return to these, and not to localhost.
 LOOPBACK_HOSTS = ("127.0.0.1", "[::1]")
@@ -43,37 +44,6 @@ _HOST = r"(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:]+\])"
 _ORIGIN = re.compile(rf"https?://{_HOST}(?::[1-9][0-9]{{0,4}})?")
 _PUBLIC_URL = re.compile(rf"{_ORIGIN.pattern}(?:{_PATH.pattern})?/?")
 _HERE = re.compile(r"/(?!/)[\x21-\x5b\x5d-\x7e]*")
-
-
-class OAuthOptions(TypedDict, total=False):
-    """The options of ``OAuthConfig``, for signatures that pass them on."""
-
-    secret_key: SecretKey
-    public_url: str | None
-    scope: str
-    login_scope: str | None
-    required_scopes: str | Sequence[str]
-    client_keys: Sequence[ClientKey | KeyMaterial]
-    client_name: str | None
-    client_uri: str | None
-    logo_uri: str | None
-    tos_uri: str | None
-    policy_uri: str | None
-    extra_redirect_uris: Sequence[str]
-    trusted_origins: Sequence[str]
-    store: RecordStore | None
-    max_age_s: int
-    return_to: str
-    cookie_name: str | None
-    scope_key: str
-    metadata_path: str
-    jwks_path: str
-    login_path: str
-    callback_path: str
-    logout_path: str
-    limits: LoginLimits
-    network: Network
-    clock: Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +62,11 @@ class OAuthConfig:
             servers show to people.
         extra_redirect_uris: where other logins than those of the middleware may end.
         trusted_origins: further origins whose pages may start a login or log out.
-        store: what the processes of an application share; None is the memory of one.
+        session: ``cookie`` keeps it in the browser, ``server`` in the store,
+            ``identity`` only who it is; ``server`` where a store is given.
+        store: what the processes of an application share; None is a file of this host.
         max_age_s: seconds after which a person has to log in again.
+        idle_timeout_s: seconds after which they have to if they stay away.
         return_to: where a login ends. cookie_name: without prefix.
         scope_key: the key in the ASGI scope.
         limits: how many logins may begin.
@@ -117,8 +90,10 @@ class OAuthConfig:
     policy_uri: str | None = None
     extra_redirect_uris: Sequence[str] = ()
     trusted_origins: Sequence[str] = ()
+    session: SessionMode | None = None
     store: RecordStore | None = None
     max_age_s: int = _MAX_AGE_S
+    idle_timeout_s: int | None = None
     return_to: str = "/"
     cookie_name: str | None = None
     scope_key: str = "atproto"
@@ -140,6 +115,11 @@ class OAuthConfig:
     def secrets(self) -> tuple[bytes, ...]:
         """The secrets that seal and sign, newest first."""
         return load_secrets(self.secret_key).reveal()
+
+    @property
+    def session_mode(self) -> SessionMode:
+        """Where sessions are."""
+        return self.session or ("cookie" if self.store is None else "server")
 
     @property
     def is_loopback(self) -> bool:
@@ -251,12 +231,22 @@ def _check(config: OAuthConfig) -> Iterator[str]:
     limits: object = config.limits
     if not isinstance(limits, LoginLimits):
         yield "limits: it is a LoginLimits"
-    if config.max_age_s <= 0:
-        yield "max_age_s: it is a number of seconds above 0"
+    yield from _check_sessions(config)
     if config.cookie_name is not None and not _COOKIE_NAME.fullmatch(
         config.cookie_name
     ):
         yield "cookie_name: letters, digits, - and _ only; the prefix is ours"
+
+
+def _check_sessions(config: OAuthConfig) -> Iterator[str]:
+    if config.max_age_s <= 0:
+        yield "max_age_s: it is a number of seconds above 0"
+    if config.idle_timeout_s is not None and config.idle_timeout_s <= 0:
+        yield "idle_timeout_s: it is a number of seconds above 0, or None"
+    if config.session_mode not in get_args(SessionMode):
+        yield f"session: one of {', '.join(get_args(SessionMode))}"
+    if config.session_mode == "server" and config.store is None:
+        yield "session: 'server' needs a store, such as SQLiteStore(path)"
 
 
 def _check_other_addresses(config: OAuthConfig) -> Iterator[str]:

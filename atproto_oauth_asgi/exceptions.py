@@ -19,13 +19,14 @@
     │   └── OAuthTokenError
     ├── CallbackError
     │   ├── OAuthStateError     the login is unknown, expired or used
-    │   ├── WrongBrowser        the login began in another browser
+    │   ├── WrongBrowser        it began in another browser
     │   ├── LoginDenied         the person, or their server, said no
     │   ├── IssuerMismatch      another server answered than was asked
     │   └── SubjectMismatch     another account signed in than was asked
     ├── SessionError
     │   ├── SessionExpired
     │   ├── SessionRevoked
+    │   │   ├── LoggedOut
     │   │   └── RefreshInterrupted
     │   ├── AccountMoved
     │   ├── ClientKeyRetired
@@ -36,8 +37,7 @@
     ├── TooManyLogins           more than the limits of the application allow
     └── StoreError
 
-Every class has a stable ``code`` (documented in ``docs/reference/errors.md``), a
-message that may be shown to anybody, and the HTTP status that fits it.
+Each has a stable ``code``, a message that may be shown to anybody, and a fitting status.
 """
 
 from __future__ import annotations
@@ -52,10 +52,8 @@ class OAuthError(Exception):
     Attributes:
         code: stable, lower-case, documented; what programs should look at.
         status_hint: the HTTP status a web application would answer with.
-        app_state: what the application passed to ``start_authorization``, where
-            the failure happened in a login that is known.
-        did: whom it is about, where that is known.
-        issuer: the authorization server it is about, where that is known.
+        app_state: what was passed to ``start_authorization``, where that is known.
+        did, issuer: whom and which server it is about, where that is known.
     """
 
     code = "oauth_error"
@@ -86,7 +84,7 @@ class InvalidIdentifier(IdentityError):
     """The text is neither a handle, nor a DID, nor a host.
 
     Attributes:
-        meant: what it was probably meant to be: ``"account"`` or ``"server"``.
+        meant: what it was probably to be, ``"account"`` or ``"server"``.
     """
 
     code = "invalid_identifier"
@@ -188,8 +186,7 @@ class AuthorizationServerError(_ServersWords, OAuthError):
 
     Attributes:
         error: the ``error`` code of RFC 6749 section 5.2 (or of an extension).
-        error_description: the server's own words. Foreign text: never show it to
-            a person without escaping.
+        error_description: the server's own words: foreign text, to be escaped.
     """
 
     code = "authorization_server"
@@ -263,6 +260,12 @@ class SessionRevoked(SessionError):
     code = "session_revoked"
 
 
+class LoggedOut(SessionRevoked):
+    """Somebody has logged out: here, or everywhere."""
+
+    code = "logged_out"
+
+
 class RefreshInterrupted(SessionRevoked):
     """The session ended as new tokens got lost: a process died, or a connection."""
 
@@ -282,7 +285,7 @@ class ClientKeyRetired(SessionError):
 
 
 class RefreshUnavailable(SessionError):
-    """The tokens could not be renewed now; the session itself lives on."""
+    """The tokens could not be renewed now; the session lives on."""
 
     code = "refresh_unavailable"
     status_hint = 503
@@ -329,7 +332,7 @@ class TooManyLogins(OAuthError):
     """More logins are being begun than the limits of the application allow.
 
     Attributes:
-        retry_after_s: after how many seconds it makes sense to try again.
+        retry_after_s: seconds after which it makes sense to try again.
     """
 
     code = "too_many_logins"

@@ -98,7 +98,7 @@ class ATProtoOAuthMiddleware:
                 await self.app(scope, receive, send)
                 return
             send = _writing_back(visit, send)
-            if visit.is_due and wants_fresh_tokens(scope["headers"]):
+            if visit.is_due_ahead and wants_fresh_tokens(scope["headers"]):
                 await self._serve_renewing(visit, scope, receive, send)
             else:
                 await self.app(scope, receive, send)

@@ -31,6 +31,15 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return name
 
 
+@pytest.fixture(autouse=True)
+def _own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep applications of tests apart: their default is a file that all share.
+
+    ``tests/web/test_host_store.py`` and the workers of ``tests/stored_app.py`` have it.
+    """
+    monkeypatch.setattr("atproto_oauth_asgi.web.stores.host_store_path", lambda _: None)
+
+
 def _requirement_ids(item: pytest.Item) -> Iterator[object]:
     for marker in item.iter_markers("covers"):
         if marker.kwargs or not marker.args:

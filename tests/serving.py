@@ -28,7 +28,7 @@ _OPTIONS: Mapping[str, Callable[[int], list[str]]] = {
 @contextmanager
 def served_in_thread(app: Any) -> Iterator[str]:
     """Serve an application with uvicorn in a thread; give its origin."""
-    with _listening() as listener:
+    with listening() as listener:
         config = uvicorn.Config(app, log_level="warning", lifespan="on")
         server = uvicorn.Server(config)
         thread = threading.Thread(
@@ -37,7 +37,7 @@ def served_in_thread(app: Any) -> Iterator[str]:
         thread.start()
         try:
             origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            _wait_for(origin, is_alive=thread.is_alive)
+            wait_for(origin, is_alive=thread.is_alive)
             yield origin
         finally:
             server.should_exit = True
@@ -58,7 +58,7 @@ def served_in_process(
     The server is ``uvicorn`` or ``hypercorn``; ``options`` are further ones of its
     command line. What it prints goes into the ``output`` file, if one is given.
     """
-    with _listening() as listener:
+    with listening() as listener:
         port = listener.getsockname()[1]
     command = [sys.executable, "-m", server, app, *_OPTIONS[server](port), *options]
     printed = output.open("wb") if output else nullcontext()
@@ -72,7 +72,7 @@ def served_in_process(
         )
     try:
         origin = f"http://127.0.0.1:{port}"
-        _wait_for(origin, is_alive=lambda: process.poll() is None)
+        wait_for(origin, is_alive=lambda: process.poll() is None)
         yield origin
     finally:
         process.send_signal(signal.SIGINT)
@@ -80,7 +80,7 @@ def served_in_process(
 
 
 @contextmanager
-def _listening() -> Iterator[socket.socket]:
+def listening() -> Iterator[socket.socket]:
     # asyncio sends small answers at once (TCP_NODELAY) only if the protocol is named.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     with closing(listener):
@@ -89,7 +89,7 @@ def _listening() -> Iterator[socket.socket]:
         yield listener
 
 
-def _wait_for(origin: str, *, is_alive: Any) -> None:
+def wait_for(origin: str, *, is_alive: Any) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline and is_alive():
         try:

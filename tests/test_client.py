@@ -1074,7 +1074,7 @@ async def test_restore_when_newest_is_bound_to_a_key_that_is_gone_then_another_i
     usable = make_session(kid="new", created_at=datetime(2020, 1, 1, tzinfo=UTC))
     newest = make_session(kid="old", verified_at=later)
     for each in (usable, newest):
-        await client(new)._sessions.begin(each)
+        await client(new).sessions.begin(each)
     found = await client(new).restore(usable.did)
     assert found.session_id == usable.session_id
     both = client(new, replace(old, use="publish"))

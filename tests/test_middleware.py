@@ -21,6 +21,7 @@ from atproto_oauth_asgi.exceptions import (
     RefreshUnavailable,
 )
 from atproto_oauth_asgi.network_options import Network
+from atproto_oauth_asgi.sessions.lifecycle import OpenedSession
 from tests.sessions.making import ALICE, NOW, make_session
 from tests.web.desk import HELLO, LATER, Desk, noise
 from tests.web.driving import (
@@ -387,9 +388,9 @@ async def test_session_when_logged_out_then_a_copy_of_its_cookie_is_nobody() -> 
     desk = Desk(app)
     cookie = desk.cookie()
     await desk.get("/", cookie)
-    opened = desk.site.sessions.open(cookie[1].partition("=")[2])
-    assert opened is not None
-    await desk.site.coordinator.end(opened)
+    opened = await desk.site.sessions.open(cookie[1].partition("=")[2])
+    assert isinstance(opened, OpenedSession)
+    await desk.site.sessions.end(opened)
     await desk.get("/", cookie)
     assert seen == [(ALICE, None), (None, "revoked")]
 

@@ -98,7 +98,6 @@ LATE = {
     "importlib.metadata": "a request",
     "importlib.resources": "a page",
     "joserfc": "a key as JWK",
-    "sqlite3": "a store on a disk",
     "tomllib": "an explanation",
 }
 """What is slow to import, and what has to come before it is."""

@@ -111,6 +111,11 @@ class Sealer:
                 return _unframe(framed, now=now, max_age_s=max_age_s)
         return None
 
+    def is_current(self, text: str) -> bool:
+        """Return whether the newest secret has sealed a text that was unsealed."""
+        payload, _, signature = text.encode("ascii", "replace").rpartition(b".")
+        return compare_digest(self._keys[0].signer.get_signature(payload), signature)
+
     def _associate(self, context: str) -> bytes:
         return self._bound_to + context.encode("utf-8", "surrogatepass")
 

@@ -17,6 +17,7 @@ from atproto_oauth_asgi.exceptions import (
     StoreError,
 )
 from atproto_oauth_asgi.models import OAuthSession
+from atproto_oauth_asgi.sessions.marks import Mark
 from atproto_oauth_asgi.stores.base import SessionStore
 from atproto_oauth_asgi.stores.locks import Lease, ProcessLocks
 
@@ -34,12 +35,25 @@ class KeptSessions(Protocol):
     async def save_new(self, session: OAuthSession) -> None:
         """Keep a session that has just begun."""
 
-    async def save_renewed(self, session: OAuthSession, *, was_kept: bool) -> None:
+    async def save_renewed(
+        self, session: OAuthSession, *, was_kept: bool, mark: Mark | None = None
+    ) -> None:
         """Keep a session that was renewed, and that was kept here before or not.
 
         Raises:
             SessionError: it was ended meanwhile.
         """
+
+    async def mark(self, session: OAuthSession) -> Mark | None:
+        """Say that its refresh token is about to be sent, where that can be said.
+
+        Raises:
+            RefreshUnavailable: somebody else is about to send it, or has done so.
+            SessionError: it has ended.
+        """
+
+    async def unmark(self, session: OAuthSession, mark: Mark) -> None:
+        """Say that the token was sent, and that nothing definite came of it."""
 
     async def find(
         self, did: str, session_id: str | None, is_usable: IsUsable
@@ -55,8 +69,11 @@ class KeptSessions(Protocol):
     async def would_keep(self, session: OAuthSession) -> bool:
         """Return whether a renewed session would find its place here."""
 
-    async def end(self, session: OAuthSession, *, code: str) -> None:
-        """Forget a session; ``code`` is that of the ``SessionError`` that tells why."""
+    async def end(self, session: OAuthSession, *, code: str) -> OAuthSession | None:
+        """Forget a session; return the state of it that was kept.
+
+        ``code`` is that of the ``SessionError`` that tells why.
+        """
 
     def lock(self, session: OAuthSession) -> AbstractAsyncContextManager[Lease | None]:
         """Return a context that one renewal of a session is in at a time."""
@@ -73,12 +90,15 @@ class OnePerAccount:
         """Keep a session that has just begun, in place of an older one."""
         await self._store.save_session(session)
 
-    async def save_renewed(self, session: OAuthSession, *, was_kept: bool) -> None:
+    async def save_renewed(
+        self, session: OAuthSession, *, was_kept: bool, mark: Mark | None = None
+    ) -> None:
         """Keep a renewed session, unless a later one of the account has come.
 
         Raises:
             SessionRevoked: it is gone, so that somebody has logged out.
         """
+        del mark
         kept = await self._load(session.did)
         if kept is None and was_kept:
             raise SessionRevoked("the session was ended while it was renewed")
@@ -95,17 +115,27 @@ class OnePerAccount:
             return kept
         return kept if kept.session_id == session_id else None
 
+    async def mark(self, session: OAuthSession) -> Mark | None:
+        """Return None: such a store cannot compare before it writes."""
+        del session
+        return None
+
+    async def unmark(self, session: OAuthSession, mark: Mark) -> None:
+        """Do nothing: there are no marks here."""
+
     async def would_keep(self, session: OAuthSession) -> bool:
         """Return whether no later session of the account is here."""
         kept = await self._load(session.did)
         return kept is None or _is_same(kept, session)
 
-    async def end(self, session: OAuthSession, *, code: str) -> None:
+    async def end(self, session: OAuthSession, *, code: str) -> OAuthSession | None:
         """Forget a session; a later one of the same account stays."""
         del code
         kept = await self._load(session.did)
-        if kept is not None and _is_same(kept, session):
-            await self._store.delete_session(session.did)
+        if kept is None or not _is_same(kept, session):
+            return None
+        await self._store.delete_session(session.did)
+        return kept
 
     async def _load(self, did: str) -> OAuthSession | None:
         kept = await self._store.get_session(did)
@@ -154,14 +184,30 @@ class SessionKeeper:
                 await revoke(session)
             raise
 
-    async def save(self, session: OAuthSession, *, was_kept: bool) -> None:
+    async def mark(self, session: OAuthSession) -> Mark | None:
+        """Say that a session's refresh token is about to be sent.
+
+        Raises:
+            RefreshUnavailable: somebody else is about to send it, or has done so.
+            SessionError: it has ended.
+        """
+        return None if self._kept is None else await self._kept.mark(session)
+
+    async def unmark(self, session: OAuthSession, mark: Mark) -> None:
+        """Say that the token was sent, and that nothing definite came of it."""
+        if self._kept is not None:
+            await self._kept.unmark(session, mark)
+
+    async def save(
+        self, session: OAuthSession, *, was_kept: bool, mark: Mark | None = None
+    ) -> None:
         """Keep a renewed session; its tokens are not used before that.
 
         Raises:
             SessionError: it was ended meanwhile.
         """
         if self._kept is not None:
-            await self._kept.save_renewed(session, was_kept=was_kept)
+            await self._kept.save_renewed(session, was_kept=was_kept, mark=mark)
 
     async def tell(self, session: OAuthSession) -> None:
         """Tell the hook of a renewed session; its tokens are not used before that."""
@@ -199,10 +245,16 @@ class SessionKeeper:
             raise SessionExpired("no session of this account is kept")
         return found
 
-    async def end(self, session: OAuthSession, *, why: SessionError) -> None:
-        """Forget a session; a later one of the same account stays."""
-        if self._kept is not None:
-            await self._kept.end(session, code=why.code)
+    async def end(
+        self, session: OAuthSession, *, why: SessionError
+    ) -> OAuthSession | None:
+        """Forget a session; return the state of it that was kept.
+
+        A later one of the same account stays.
+        """
+        return (
+            None if self._kept is None else await self._kept.end(session, code=why.code)
+        )
 
     def lock(self, session: OAuthSession) -> AbstractAsyncContextManager[Lease | None]:
         """Return a context that one renewal of a session is in at a time."""

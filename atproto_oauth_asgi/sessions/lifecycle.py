@@ -1,40 +1,46 @@
-"""A session in the browser's keeping: sealed into a cookie, opened, ended."""
+"""What a browser holds of a session: the session itself, sealed, or a reference."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from atproto_oauth_asgi.crypto.sealing import MAX_CLOCK_STEP_S, Sealer
-from atproto_oauth_asgi.exceptions import StoreError
+from atproto_oauth_asgi.exceptions import SessionExpired, StoreError
 from atproto_oauth_asgi.models import (
     OAuthSession,
     deserialize_oauth_session,
     serialize_oauth_session,
 )
+from atproto_oauth_asgi.sessions.lifetime import Lifetime
 
 _OPENED_KEPT = 1024
 _COMPRESS_ABOVE = 2800
 _REFRESH_AHEAD_S = 60.0
+_SESSION, _REFERENCE, _PAST = "session", "reference", "past"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedSession:
-    """A session together with the one cookie value that stands for it.
+    """A session together with the cookie value that stands for it.
 
     Attributes:
         session: the session.
         value: the sealed cookie value, exactly.
-        sealed_at: when the value was made, in Unix seconds.
-        follows: key of the refresh outcome that this value came out of, or None.
+        renewed_at: when its tokens came, in Unix seconds.
+        seen_at: when the person was here, to within some minutes, in Unix seconds.
+        ends_at: when it ends whatever is renewed, in Unix seconds.
+        is_kept: whether the session lies in the store, and the value refers to it.
     """
 
     session: OAuthSession
     value: str = field(repr=False)
-    sealed_at: float
-    follows: str | None = None
+    renewed_at: float
+    seen_at: float
+    ends_at: float
+    is_kept: bool = False
 
     def is_due(self, now: float) -> bool:
         """Return whether the access token is about to end.
@@ -47,12 +53,52 @@ class OpenedSession:
         ends_at = self.session.expires_at.timestamp()
         if self.session.refresh_token is None:
             return now >= ends_at
-        margin = min(_REFRESH_AHEAD_S, max(0.0, ends_at - self.sealed_at) / 10)
+        margin = min(_REFRESH_AHEAD_S, max(0.0, ends_at - self.renewed_at) / 10)
         return now >= ends_at - margin
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """What a cookie holds of a session that lies in the store.
+
+    Attributes:
+        did: whose it is.
+        handle: theirs, at the login.
+        session_id: which one it is.
+        value: the sealed cookie value, exactly.
+        is_current: whether the newest secret has sealed it.
+    """
+
+    did: str
+    handle: str | None
+    session_id: str
+    value: str = field(repr=False)
+    is_current: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What a cookie holds of a session that has ended: who it was, and why.
+
+    Attributes:
+        did: whose it was.
+        handle: theirs, at the login.
+        code: that of the ``SessionError`` that ended it.
+        value: the sealed cookie value, exactly.
+    """
+
+    did: str
+    handle: str | None
+    code: str
+    value: str = field(repr=False)
+
+
+Held = OpenedSession | Reference | Past
+"""What a cookie of ours can hold."""
+
+
 class SealedSessions:
-    """Seals sessions into cookie values and opens them again.
+    """Seals what browsers hold into cookie values, and opens them again.
 
     The seal binds a value to the cookie's name and to the client id, so that a
     value from another cookie, another app or another environment opens as nothing.
@@ -64,74 +110,170 @@ class SealedSessions:
         *,
         context: str,
         clock: Callable[[], float],
-        max_age_s: float,
+        lifetime: Lifetime,
     ) -> None:
         self._sealer = Sealer(tuple(secrets), purpose="session")
         self._context = context
         self._clock = clock
-        self._max_age_s = max_age_s
-        self._opened: OrderedDict[str, OpenedSession] = OrderedDict()
+        self._lifetime = lifetime
+        self._opened: OrderedDict[str, Held] = OrderedDict()
 
     def seal(
-        self, session: OAuthSession, *, follows: str | None = None
+        self, session: OAuthSession, *, ends_at: float | None = None
     ) -> OpenedSession:
-        """Return the session with a new cookie value."""
+        """Return a session whose tokens have just come, with a new cookie value.
+
+        Args:
+            session: the session.
+            ends_at: when it ends; a new one lives as long as is configured.
+        """
         now = self._clock()
-        text = f"{now!r} {follows or '-'}\n{serialize_oauth_session(session)}"
-        value = self._sealer.seal(
-            text.encode(),
-            context=self._context,
-            now=now,
-            compress_above=_COMPRESS_ABOVE,
-        )
-        return self._keep(
-            OpenedSession(session=session, value=value, sealed_at=now, follows=follows)
+        if ends_at is None:
+            ends_at = self._lifetime.end_of(session)
+        return self._seal(session, renewed_at=now, seen_at=now, ends_at=ends_at)
+
+    def seal_seen(self, opened: OpenedSession) -> OpenedSession:
+        """Return a session with a cookie value that says: the person was here now."""
+        return self._seal(
+            opened.session,
+            renewed_at=opened.renewed_at,
+            seen_at=self._clock(),
+            ends_at=opened.ends_at,
         )
 
-    def open(self, value: str) -> OpenedSession | None:
-        """Return the session in a cookie value, None if there is none that counts."""
-        opened = self._opened.get(value) or self._unseal(value)
-        if opened is None or self.remaining_s(opened.session) <= 0:
+    def refer(self, session: OAuthSession) -> Reference:
+        """Return a reference to a session, with a new cookie value."""
+        words = [session.did, session.handle or "-", session.session_id]
+        value = self._seal_text(_REFERENCE, " ".join(words))
+        reference = Reference(
+            did=session.did,
+            handle=session.handle,
+            session_id=session.session_id,
+            value=value,
+        )
+        self._keep(value, reference)
+        return reference
+
+    def remember(self, did: str, handle: str | None, *, code: str) -> Past:
+        """Return that a session of somebody has ended, with a new cookie value."""
+        value = self._seal_text(_PAST, " ".join([did, handle or "-", code]))
+        return Past(did=did, handle=handle, code=code, value=value)
+
+    def read(self, value: str) -> Held | None:
+        """Return what a cookie value holds, None if it is none of ours."""
+        found = self._opened.get(value) or self._unseal(value)
+        # What was opened before must not outlive a clock that is set back.
+        if isinstance(found, OpenedSession) and (
+            self._clock() - found.seen_at < -MAX_CLOCK_STEP_S
+        ):
             return None
-        # One that was opened before must not outlive a clock that is set back.
-        if self._clock() - opened.sealed_at < -MAX_CLOCK_STEP_S:
-            return None
+        return found
+
+    def check(self, opened: OpenedSession) -> None:
+        """Check that a session is not too old, nor left alone for too long.
+
+        Raises:
+            SessionExpired: it is.
+        """
+        if self.remaining_s(opened) <= 0:
+            raise SessionExpired("the session is over: log in again")
+
+    def remaining_s(self, opened: OpenedSession) -> float:
+        """Return how long the session may still last, if the person stays away."""
+        ends_at = self._end_of(opened)
+        seen_at = opened.seen_at
+        return self._lifetime.end_unless_seen(seen_at, ends_at=ends_at) - self._clock()
+
+    def cookie_lifetime_s(self, held: Held) -> float:
+        """Return how long a browser should keep what it holds."""
+        if isinstance(held, OpenedSession):
+            return self._end_of(held) - self._clock()
+        return self._lifetime.max_age_s
+
+    def _end_of(self, opened: OpenedSession) -> float:
+        return min(self._lifetime.end_of(opened.session), opened.ends_at)
+
+    def wants_to_be_seen(self, opened: OpenedSession) -> bool:
+        """Return whether it should be noted that the person was here."""
+        return self._lifetime.wants_note(opened.seen_at, now=self._clock())
+
+    def _seal(
+        self,
+        session: OAuthSession,
+        *,
+        renewed_at: float,
+        seen_at: float,
+        ends_at: float,
+    ) -> OpenedSession:
+        times = f"{renewed_at!r} {seen_at!r} {ends_at!r}"
+        text = f"{times}\n{serialize_oauth_session(session)}"
+        value = self._seal_text(_SESSION, text)
+        opened = OpenedSession(
+            session=session,
+            value=value,
+            renewed_at=renewed_at,
+            seen_at=seen_at,
+            ends_at=ends_at,
+        )
+        self._keep(value, opened)
         return opened
 
-    def remaining_s(self, session: OAuthSession) -> float:
-        """Return how long the session may still last, whatever is refreshed."""
-        return session.created_at.timestamp() + self._max_age_s - self._clock()
+    def _seal_text(self, form: str, text: str) -> str:
+        return self._sealer.seal(
+            f"{form} {text}".encode(),
+            context=self._context,
+            now=self._clock(),
+            compress_above=_COMPRESS_ABOVE,
+        )
 
-    def _unseal(self, value: str) -> OpenedSession | None:
+    def _unseal(self, value: str) -> Held | None:
         sealed = self._sealer.unseal(
             value,
             context=self._context,
             now=self._clock(),
-            max_age_s=self._max_age_s,
+            max_age_s=self._lifetime.max_age_s,
         )
         if sealed is None:
             return None
         try:
-            return self._keep(_read(sealed.decode(), value))
+            found = _read(sealed.decode(), value)
         except (ValueError, StoreError):
             # Sealed by us, in a form of another release: signed out, no crash.
             return None
+        if isinstance(found, Reference):
+            found = replace(found, is_current=self._sealer.is_current(value))
+        self._keep(value, found)
+        return found
 
-    def _keep(self, opened: OpenedSession) -> OpenedSession:
-        self._opened[opened.value] = opened
+    def _keep(self, value: str, found: Held) -> None:
+        self._opened[value] = found
         if len(self._opened) > _OPENED_KEPT:
             self._opened.popitem(last=False)
-        return opened
 
 
-def _read(text: str, value: str) -> OpenedSession:
+def _read(text: str, value: str) -> Held:
+    form, _, text = text.partition(" ")
+    if form == _SESSION:
+        return _read_session(text, value)
+    did, handle, last = text.split(" ")
+    name = None if handle == "-" else handle
+    if form == _REFERENCE:
+        return Reference(did=did, handle=name, session_id=last, value=value)
+    if form == _PAST:
+        return Past(did=did, handle=name, code=last, value=value)
+    message = "a form of another release"
+    raise ValueError(message)
+
+
+def _read_session(text: str, value: str) -> OpenedSession:
     head, _, session = text.partition("\n")
-    sealed_at, follows = head.split(" ")
+    renewed_at, seen_at, ends_at = map(float, head.split(" "))
     return OpenedSession(
         session=deserialize_oauth_session(session),
         value=value,
-        sealed_at=float(sealed_at),
-        follows=None if follows == "-" else follows,
+        renewed_at=renewed_at,
+        seen_at=seen_at,
+        ends_at=ends_at,
     )
 
 

@@ -1,8 +1,12 @@
-"""What came out of refreshes, in the store, under a hash of the old cookie value.
+"""What came out of refreshes in cookie mode, for browsers that have missed it.
 
-Right before a refresh token is sent a mark takes the outcome's place. Whoever finds a
-mark under the lock knows that somebody was killed or cut off in between: the token may
-have been used, and nobody knows what for.
+An outcome lies in the store under the session and the number of renewals it had before.
+(Not under a hash of the old token: a server that does not change it would make an
+outcome its own successor.) Right before a refresh token is sent a mark takes its place.
+
+Once a browser has shown the newer cookie, the outcome goes five minutes later. What
+stays is the number that the session has reached, so that a token which is known to be
+used is not sent for a cookie that comes out of a backup.
 """
 
 from __future__ import annotations
@@ -10,14 +14,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
-import anyio
-
-from atproto_oauth_asgi.crypto.sealing import MAX_CLOCK_STEP_S
 from atproto_oauth_asgi.exceptions import (
     AccountMoved,
     ClientKeyRetired,
+    LoggedOut,
     RefreshInterrupted,
     RefreshUnavailable,
     SessionError,
@@ -25,20 +26,32 @@ from atproto_oauth_asgi.exceptions import (
     SessionRevoked,
     StoreError,
 )
-from atproto_oauth_asgi.models import OAuthSession
-from atproto_oauth_asgi.sessions.lifecycle import OpenedSession, SealedSessions
+from atproto_oauth_asgi.sessions.lifecycle import (
+    OpenedSession,
+    Past,
+    Reference,
+    SealedSessions,
+    record_key,
+)
+from atproto_oauth_asgi.sessions.marks import (
+    TRIED,
+    Mark,
+    is_fresh,
+    is_mark,
+    read_number,
+    started,
+)
+from atproto_oauth_asgi.sessions.patience import patiently
 from atproto_oauth_asgi.stores.base import Record, RecordStore
 
-LEASE_S = 30.0
-"""How long a refresh may take, from the lock to the save."""
-
-_KIND = "outcome"
-_STARTED, _TRIED, _ENDED = b"started:", b"tried", b"ended:"
-_ENDINGS: dict[bytes, type[SessionError]] = {
-    ending.code.encode(): ending
+_KIND, _REACHED = "outcome", "reached"
+_ENDED = "ended:"
+ENDINGS: dict[str, type[SessionError]] = {
+    ending.code: ending
     for ending in (
         SessionExpired,
         SessionRevoked,
+        LoggedOut,
         RefreshInterrupted,
         AccountMoved,
         ClientKeyRetired,
@@ -47,20 +60,7 @@ _ENDINGS: dict[bytes, type[SessionError]] = {
 _KEPT_AFTER_CONFIRMATION_S = 300.0
 _CONFIRMATIONS_KEPT = 10_000
 _UNSAVED_KEPT = 1000
-_WAITS_TO_SAVE_S = (0.05, 0.2, 0.75)
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """That a refresh is about to be sent.
-
-    Attributes:
-        version: of the record that says so.
-        was_interrupted: whether an earlier one was, with the same token.
-    """
-
-    version: int
-    was_interrupted: bool
+_TRIES = 5
 
 
 class Outcomes:
@@ -77,64 +77,69 @@ class Outcomes:
         self._sessions = sessions
         self._clock = clock
         self._confirmed: OrderedDict[str, None] = OrderedDict()
-        self._unsaved: OrderedDict[str, tuple[OpenedSession, int]] = OrderedDict()
+        self._unsaved: OrderedDict[str, _Unsaved] = OrderedDict()
 
-    async def find(self, key: str) -> OpenedSession | None:
-        """Return what a refresh has brought; None if there was none, or no end of it.
+    async def find(self, before: OpenedSession) -> OpenedSession | Reference | None:
+        """Return what a session has become; None if nobody has renewed it to an end.
 
         Raises:
             RefreshUnavailable: it cannot be read here.
-            SessionError: it brought the end of the session.
+            SessionError: it ended, or its tokens were used long ago.
             StoreError: the store does not answer.
         """
+        key = outcome_key(before)
         if key in self._unsaved:
-            renewed, version = self._unsaved[key]
-            return await self.keep(key, renewed, version=version)
+            renewed, _, version = self._unsaved[key]
+            return await self.keep(before, renewed, version=version)
         record = await self._store.load(_KIND, key)
         await self._save_another()
-        if record is None or _is_mark(record):
+        if record is None:
+            await self._check_not_used(before)
             return None
-        if record.value.startswith(_ENDED):
-            ending = _ENDINGS.get(record.value.removeprefix(_ENDED), SessionExpired)
+        text = _text(record)
+        if is_mark(text):
+            return None
+        if text.startswith(_ENDED):
+            ending = ENDINGS.get(text.removeprefix(_ENDED), SessionExpired)
             raise ending("the session has ended")
-        opened = self._sessions.open(record.value.decode("ascii"))
-        if opened is None or opened.follows != key:
-            # Sealed with a newer secret, or by a clock that is ahead: not an ending.
-            raise RefreshUnavailable("the renewed session cannot be read here now")
-        return opened
+        return self._open(text, before)
 
-    async def mark(self, key: str, session: OAuthSession) -> Mark:
+    async def mark(self, opened: OpenedSession) -> Mark:
         """Say that the session's refresh token is about to be sent.
 
         Raises:
             RefreshUnavailable: somebody else is about to send it, or has done so.
             StoreError: the store does not answer.
         """
-        record = await self._store.load(_KIND, key)
+        now = self._clock()
+        record = await self._store.load(_KIND, outcome_key(opened))
         version = None
-        if record is None or (_is_mark(record) and not self._is_fresh(record)):
+        if record is None or _is_old_mark(record, now=now):
             version = await self._save(
-                key,
-                _STARTED + repr(self._clock()).encode(),
-                session,
+                opened,
+                started(now),
                 if_version=0 if record is None else record.version,
             )
         if version is None:
             raise RefreshUnavailable("the tokens are being renewed by somebody else")
         return Mark(version, was_interrupted=record is not None)
 
-    async def unmark(self, key: str, session: OAuthSession, mark: Mark) -> None:
+    async def unmark(self, opened: OpenedSession, mark: Mark) -> None:
         """Say that the token was sent, and that nothing definite came of it.
 
         Raises:
             StoreError: the store does not answer.
         """
-        await self._save(key, _TRIED, session, if_version=mark.version)
+        await self._save(opened, TRIED, if_version=mark.version)
 
     async def keep(
-        self, key: str, renewed: OpenedSession, *, version: int
-    ) -> OpenedSession:
-        """Keep what a refresh has brought, in place of its mark; return what counts.
+        self,
+        before: OpenedSession,
+        renewed: OpenedSession | Reference,
+        *,
+        version: int,
+    ) -> OpenedSession | Reference:
+        """Keep what a session has become, in place of its mark; return what counts.
 
         That is what somebody else has kept, if this one was so slow that others took it
         for dead.
@@ -144,16 +149,17 @@ class Outcomes:
             StoreError: the store does not answer. What was brought is remembered here,
                 and kept when somebody asks for it.
         """
-        self._unsaved[key] = (renewed, version)
+        key = outcome_key(before)
+        unsaved = self._unsaved[key] = (renewed, before, version)
         if len(self._unsaved) > _UNSAVED_KEPT:
             self._unsaved.popitem(last=False)
-        is_saved = await self._save_patiently(key, renewed, version)
+        is_saved = await patiently(lambda: self._save_renewed(unsaved))
         self._unsaved.pop(key, None)
-        return renewed if is_saved else await self.find(key) or renewed
+        return renewed if is_saved else await self.find(before) or renewed
 
     async def end(
-        self, key: str, session: OAuthSession, *, code: str, version: int
-    ) -> OpenedSession | None:
+        self, opened: OpenedSession, *, code: str, version: int
+    ) -> OpenedSession | Reference | None:
         """Keep that a refresh has brought the end of the session.
 
         Returns:
@@ -162,16 +168,23 @@ class Outcomes:
         Raises:
             StoreError: the store does not answer.
         """
-        value = _ENDED + code.encode()
-        if await self._save_over_marks(key, value, session, version=version):
+        if await self._save_over_marks(opened, _ENDED + code, version=version):
             return None
-        return await self.find(key)
+        return await self.find(opened)
 
     async def confirm(self, opened: OpenedSession) -> None:
-        """Note that a browser has a refreshed cookie: the outcome may go soon."""
-        key = opened.follows
-        if key is None or key in self._confirmed:
+        """Note that a browser has a renewed cookie: the outcome may go soon.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        session = opened.session
+        if session.renewals == 0:
             return
+        key = _key(session.session_id, session.renewals - 1)
+        if key in self._confirmed:
+            return
+        await self._note_reached(opened)
         record = await self._store.load(_KIND, key)
         if record is not None:
             expires_at = self._clock() + _KEPT_AFTER_CONFIRMATION_S
@@ -186,69 +199,103 @@ class Outcomes:
         if len(self._confirmed) > _CONFIRMATIONS_KEPT:
             self._confirmed.popitem(last=False)
 
+    async def _note_reached(self, opened: OpenedSession) -> None:
+        """Write how often a session was renewed; a smaller number is overwritten."""
+        key, renewals = record_key(opened.session.session_id), opened.session.renewals
+        for _ in range(_TRIES):
+            record = await self._store.load(_REACHED, key)
+            if record is not None and read_number(record) >= renewals:
+                return
+            version = await self._store.save(
+                _REACHED,
+                key,
+                b"%d" % renewals,
+                expires_at=opened.ends_at,
+                if_version=0 if record is None else record.version,
+            )
+            if version is not None:
+                return
+
+    async def _check_not_used(self, opened: OpenedSession) -> None:
+        """Check that no browser has shown a later cookie, whose outcome is gone now."""
+        session = opened.session
+        record = await self._store.load(_REACHED, record_key(session.session_id))
+        if record is not None and read_number(record) > session.renewals:
+            raise SessionExpired("this cookie is older than one that came after it")
+
     async def _save_another(self) -> None:
         """Save what could not be saved, as soon as the store answers again.
 
         Another process that is asked first would take it for lost.
         """
         if self._unsaved:
-            key, (renewed, version) = next(iter(self._unsaved.items()))
+            key, unsaved = next(iter(self._unsaved.items()))
             with suppress(StoreError):
-                await self._save_renewed(key, renewed, version)
+                await self._save_renewed(unsaved)
                 self._unsaved.pop(key, None)
 
-    def _is_fresh(self, mark: Record) -> bool:
-        """Return whether the one who has set a mark may still be about to send."""
-        _, _, started_at = mark.value.partition(_STARTED)
-        if not started_at:
-            return False
-        # A clock that was set back must not make it fresh for hours.
-        age_s = self._clock() - float(started_at)
-        return -MAX_CLOCK_STEP_S <= age_s < LEASE_S
+    def _open(self, text: str, before: OpenedSession) -> OpenedSession | Reference:
+        found = self._sessions.read(text)
+        if found is None or isinstance(found, Past) or not _continues(found, before):
+            # Sealed with a newer secret, or by a clock that is ahead: not an ending.
+            raise RefreshUnavailable("the renewed session cannot be read here now")
+        return found
 
-    async def _save_patiently(
-        self, key: str, renewed: OpenedSession, version: int
-    ) -> bool:
+    async def _save_renewed(self, unsaved: _Unsaved) -> bool:
         """Return whether it was saved; somebody else's outcome is never replaced."""
-        for wait_s in _WAITS_TO_SAVE_S:
-            try:
-                return await self._save_renewed(key, renewed, version)
-            except StoreError:
-                await anyio.sleep(wait_s)
-        return await self._save_renewed(key, renewed, version)
-
-    async def _save_renewed(
-        self, key: str, renewed: OpenedSession, version: int
-    ) -> bool:
-        value = renewed.value.encode("ascii")
-        return await self._save_over_marks(key, value, renewed.session, version=version)
+        renewed, before, version = unsaved
+        return await self._save_over_marks(before, renewed.value, version=version)
 
     async def _save_over_marks(
-        self, key: str, value: bytes, session: OAuthSession, *, version: int
+        self, before: OpenedSession, text: str, *, version: int
     ) -> bool:
         """Return whether an outcome was saved, in place of a mark or of nothing."""
-        if await self._save(key, value, session, if_version=version) is not None:
+        if await self._save(before, text, if_version=version) is not None:
             return True
         # Our mark is gone, or there was none: any other mark is worth less than this.
-        record = await self._store.load(_KIND, key)
-        if record is not None and not _is_mark(record):
+        record = await self._store.load(_KIND, outcome_key(before))
+        if record is not None and not is_mark(_text(record)):
             return False
         known = 0 if record is None else record.version
-        return await self._save(key, value, session, if_version=known) is not None
+        return await self._save(before, text, if_version=known) is not None
 
     async def _save(
-        self,
-        key: str,
-        value: bytes,
-        session: OAuthSession,
-        *,
-        if_version: int | None = None,
+        self, before: OpenedSession, text: str, *, if_version: int
     ) -> int | None:
-        expires_at = self._clock() + self._sessions.remaining_s(session)
         return await self._store.save(
-            _KIND, key, value, expires_at=expires_at, if_version=if_version
+            _KIND,
+            outcome_key(before),
+            text.encode("ascii"),
+            expires_at=before.ends_at,
+            if_version=if_version,
         )
 
 
-def _is_mark(record: Record) -> bool:
-    return record.value == _TRIED or record.value.startswith(_STARTED)
+# What a session has become, what it was, and the version of the mark.
+_Unsaved = tuple[OpenedSession | Reference, OpenedSession, int]
+
+
+def outcome_key(opened: OpenedSession) -> str:
+    """Return where the outcome of the session's next refresh lies."""
+    return _key(opened.session.session_id, opened.session.renewals)
+
+
+def _key(session_id: str, renewals: int) -> str:
+    return record_key("outcome", session_id, str(renewals))
+
+
+def _continues(found: OpenedSession | Reference, before: OpenedSession) -> bool:
+    """Return whether this is the same session, later; a record may have been moved."""
+    if isinstance(found, Reference):
+        return found.session_id == before.session.session_id
+    is_same = found.session.session_id == before.session.session_id
+    return is_same and found.session.renewals > before.session.renewals
+
+
+def _text(record: Record) -> str:
+    return record.value.decode("ascii", "replace")
+
+
+def _is_old_mark(record: Record, *, now: float) -> bool:
+    text = _text(record)
+    return is_mark(text) and not is_fresh(text, now=now)

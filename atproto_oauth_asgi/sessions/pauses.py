@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from atproto_oauth_asgi.exceptions import RefreshUnavailable
+from atproto_oauth_asgi.sessions.lifecycle import OpenedSession
 
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 _FAILURES_KEPT = 10_000
+_SOONEST_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +54,16 @@ class Pauses:
         if pause and 0 < pause.until - self._clock() <= pause.length_s:
             message = "renewing the tokens failed a moment ago; it is tried again soon"
             raise RefreshUnavailable(message)
+
+    def check_not_too_soon(self, opened: OpenedSession) -> None:
+        """Refuse to renew renewed tokens that a PDS refuses all the same.
+
+        Raises:
+            RefreshUnavailable: they were renewed a moment ago.
+        """
+        if opened.session.renewals == 0:
+            return
+        now = self._clock()
+        age_s = now - opened.renewed_at
+        if not opened.is_due(now) and 0 <= age_s < _SOONEST_AGAIN_S:
+            raise RefreshUnavailable("the tokens were renewed a moment ago")

@@ -1,17 +1,14 @@
-"""Pending logins and sessions in a ``RecordStore``: the store sees sealed bytes."""
+"""Sessions in a ``RecordStore``: many of each account, one for each login."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 
-from typing_extensions import override
-
-from atproto_oauth_asgi.crypto.sealing import Sealer
 from atproto_oauth_asgi.exceptions import (
-    AccountMoved,
-    ClientKeyRetired,
     OAuthError,
+    RefreshUnavailable,
     SessionError,
     SessionExpired,
     SessionRevoked,
@@ -19,142 +16,102 @@ from atproto_oauth_asgi.exceptions import (
 )
 from atproto_oauth_asgi.models import (
     OAuthSession,
-    OAuthState,
     deserialize_oauth_session,
-    deserialize_oauth_state,
     serialize_oauth_session,
-    serialize_oauth_state,
 )
 from atproto_oauth_asgi.sessions.keeper import IsUsable
-from atproto_oauth_asgi.sessions.lifecycle import record_key
-from atproto_oauth_asgi.sessions.outcomes import LEASE_S
-from atproto_oauth_asgi.sessions.pending import LOGIN_LIFETIME_S
-from atproto_oauth_asgi.stores.base import Record, RecordStore, StateStore
+from atproto_oauth_asgi.sessions.lifecycle import age_of, record_key
+from atproto_oauth_asgi.sessions.lifetime import Lifetime
+from atproto_oauth_asgi.sessions.marks import LEASE_S, TRIED, Mark, is_fresh, started
+from atproto_oauth_asgi.sessions.outcomes import ENDINGS
+from atproto_oauth_asgi.sessions.record_sealer import RecordSealer
+from atproto_oauth_asgi.stores.base import Record, RecordStore
 from atproto_oauth_asgi.stores.locks import Lease
 
-# A refresh token of the reference server that is not used lives three months.
-_IDLE_LIFETIME_S = 180 * 24 * 3600.0
 _ENDING_KEPT_S = 30 * 24 * 3600.0
-_TRIES = 3
-_PENDING, _SESSION = "pending", "session"
-_ENDED = "ended:"
-_ENDINGS: dict[str, type[SessionError]] = {
-    ending.code: ending
-    for ending in (SessionExpired, SessionRevoked, AccountMoved, ClientKeyRetired)
-}
+_TRIES = 5
+_KIND = "session"
+_ALIVE, _ENDED, _NO_MARK = "alive", "ended", "-"
 
 
-class RecordSealer:
-    """Seals the records of one client, each bound to its kind and key.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptSession:
+    """What the store holds of a session.
 
-    Args:
-        secrets: newest first.
-        client_id: records of another client do not open.
-        clock: gives Unix seconds.
+    Attributes:
+        session: the session.
+        version: of its record.
+        renewed_at: when its tokens came, in Unix seconds.
+        seen_at: when the person was here, to within some minutes, in Unix seconds.
+        mark: that its refresh token was sent, or is about to be; or "-".
     """
 
-    def __init__(
-        self, secrets: Sequence[bytes], *, client_id: str, clock: Callable[[], float]
-    ) -> None:
-        self._sealer = Sealer(secrets, purpose=f"record {client_id}")
-        self.clock = clock
-
-    def seal(self, text: str, *, kind: str, key: str) -> bytes:
-        """Return the text sealed."""
-        sealed = self._sealer.seal(
-            text.encode(), context=f"{kind} {key}", now=self.clock()
-        )
-        return sealed.encode("ascii")
-
-    def unseal(self, record: Record, *, kind: str, key: str) -> str:
-        """Return the text in a record.
-
-        Raises:
-            StoreError: it was not sealed by us for this place. Somebody changed it, or
-                the secret that sealed it is not configured any more.
-        """
-        plaintext = self._sealer.unseal(
-            record.value.decode("ascii", "replace"),
-            context=f"{kind} {key}",
-            now=self.clock(),
-            max_age_s=_IDLE_LIFETIME_S,
-        )
-        if plaintext is None:
-            message = "a record cannot be opened: is its secret_key still configured?"
-            raise StoreError(message)
-        return plaintext.decode()
-
-
-class RecordedStates(StateStore):
-    """Pending logins in a ``RecordStore``."""
-
-    def __init__(self, store: RecordStore, sealer: RecordSealer) -> None:
-        self._store = store
-        self._sealer = sealer
-
-    @override
-    async def save_state(self, state: OAuthState) -> None:
-        """Keep a login under ``state.state``, for ten minutes."""
-        key = record_key(_PENDING, state.state)
-        text = serialize_oauth_state(state)
-        await self._store.save(
-            _PENDING,
-            key,
-            self._sealer.seal(text, kind=_PENDING, key=key),
-            expires_at=self._sealer.clock() + LOGIN_LIFETIME_S,
-        )
-
-    @override
-    async def get_state(self, state_key: str) -> OAuthState | None:
-        """Return the login, or None if it is unknown, deleted or expired."""
-        key = record_key(_PENDING, state_key)
-        return self._open(await self._store.load(_PENDING, key), key)
-
-    @override
-    async def delete_state(self, state_key: str) -> None:
-        """Forget the login; one that is not there is no error."""
-        await self._store.delete(_PENDING, record_key(_PENDING, state_key))
-
-    @override
-    async def take_state(self, state_key: str) -> OAuthState | None:
-        """Return the login and forget it: of several callers one gets it."""
-        key = record_key(_PENDING, state_key)
-        return self._open(await self._store.take(_PENDING, key), key)
-
-    def _open(self, record: Record | None, key: str) -> OAuthState | None:
-        if record is None:
-            return None
-        return deserialize_oauth_state(
-            self._sealer.unseal(record, kind=_PENDING, key=key)
-        )
+    session: OAuthSession
+    version: int
+    renewed_at: float
+    seen_at: float
+    mark: str
 
 
 class RecordedSessions:
-    """Sessions in a ``RecordStore``: many of each account, one for each login."""
+    """Keeps sessions, their marks and their endings.
 
-    def __init__(self, store: RecordStore, sealer: RecordSealer) -> None:
+    Args:
+        store: where.
+        sealer: what the store sees is sealed.
+        lifetime: how long a session is kept.
+    """
+
+    def __init__(
+        self, store: RecordStore, sealer: RecordSealer, *, lifetime: Lifetime
+    ) -> None:
         self._store = store
         self._sealer = sealer
+        self._lifetime = lifetime
 
     async def save_new(self, session: OAuthSession) -> None:
         """Keep a session that has just begun."""
-        await self._save(session, if_version=None)
+        now = self._sealer.clock()
+        await self._save(session, renewed_at=now, seen_at=now)
 
-    async def save_renewed(self, session: OAuthSession, *, was_kept: bool) -> None:
-        """Keep a session that was renewed.
+    async def save_renewed(
+        self, session: OAuthSession, *, was_kept: bool, mark: Mark | None = None
+    ) -> None:
+        """Keep a session that was renewed, in place of its mark.
 
         Raises:
             SessionError: it was ended meanwhile.
+            StoreError: the store does not answer.
         """
-        key = _key_of(session.did, session.session_id)
+        if mark is None or await self._save_over(mark, session) is None:
+            await self._save_over_anything(session, was_kept=was_kept)
+
+    async def _save_over(self, mark: Mark, session: OAuthSession) -> int | None:
+        """Save with one call: nothing shall come between an answer and this."""
+        return await self._save(
+            session,
+            renewed_at=self._sealer.clock(),
+            seen_at=mark.seen_at,
+            if_version=mark.version,
+        )
+
+    async def _save_over_anything(
+        self, session: OAuthSession, *, was_kept: bool
+    ) -> None:
+        now = self._sealer.clock()
         for _ in range(_TRIES):
-            record = await self._store.load(_SESSION, key)
-            if record is not None:
-                self._open(record, key)
-            elif was_kept:
+            kept = await self.load(session.did, session.session_id)
+            if kept is None and was_kept:
                 raise SessionRevoked("the session was ended while it was renewed")
-            version = 0 if record is None else record.version
-            if await self._save(session, if_version=version) is not None:
+            if kept is not None and _is_later(kept, session):
+                return
+            version = await self._save(
+                session,
+                renewed_at=now,
+                seen_at=kept.seen_at if kept else now,
+                if_version=kept.version if kept else 0,
+            )
+            if version is not None:
                 return
         raise StoreError("the session was changed by others while it was saved")
 
@@ -167,29 +124,110 @@ class RecordedSessions:
             SessionError: why there is none, where that is known.
         """
         if session_id is not None:
-            return await self._load(_key_of(did, session_id))
-        keys = await self._store.keys(_SESSION, _owner_of(did))
-        found, problems = await self._load_all(keys)
+            kept = await self.load(did, session_id)
+            return None if kept is None else kept.session
+        found, problems = await self._load_all(did)
         if problems and not found:
             raise problems[0]
         usable = list(filter(is_usable, found))
         return max(usable or found, key=_last_renewed, default=None)
+
+    async def load(self, did: str, session_id: str) -> KeptSession | None:
+        """Return what the store holds of a session, in one read.
+
+        Raises:
+            SessionError: it has ended.
+            StoreError: the store does not answer, or holds something else.
+        """
+        key = _key_of(did, session_id)
+        record = await self._store.load(_KIND, key)
+        return None if record is None else self._open(record, key)
+
+    async def all_of(self, did: str) -> list[OAuthSession]:
+        """Return the sessions of an account that can be opened."""
+        return (await self._load_all(did))[0]
 
     async def would_keep(self, session: OAuthSession) -> bool:
         """Return True: every session has a place of its own."""
         del session
         return True
 
-    async def end(self, session: OAuthSession, *, code: str) -> None:
-        """Put the reason in place of a session; its tokens are gone from the store."""
-        key = _key_of(session.did, session.session_id)
-        await self._store.save(
-            _SESSION,
-            key,
-            self._sealer.seal(_ENDED + code, kind=_SESSION, key=key),
-            expires_at=self._sealer.clock() + _ENDING_KEPT_S,
-            owner=_owner_of(session.did),
+    async def note_seen(self, kept: KeptSession) -> None:
+        """Note that the person is here; who changes the record meanwhile has done so."""
+        await self._save(
+            kept.session,
+            renewed_at=kept.renewed_at,
+            seen_at=self._sealer.clock(),
+            mark=kept.mark,
+            if_version=kept.version,
         )
+
+    async def mark(self, session: OAuthSession) -> Mark | None:
+        """Say that the session's refresh token is about to be sent.
+
+        Returns:
+            None if the session is not kept here.
+
+        Raises:
+            SessionError: it has ended.
+            RefreshUnavailable: somebody else is about to send it, or has done so.
+            StoreError: the store does not answer.
+        """
+        kept, now = (
+            await self.load(session.did, session.session_id),
+            self._sealer.clock(),
+        )
+        if kept is None:
+            return None
+        version = None
+        if not (_is_later(kept, session) or is_fresh(kept.mark, now=now)):
+            version = await self._save_mark(kept, started(now))
+        if version is None:
+            raise RefreshUnavailable("the tokens are being renewed by somebody else")
+        was_interrupted = kept.mark != _NO_MARK
+        return Mark(version, was_interrupted=was_interrupted, seen_at=kept.seen_at)
+
+    async def unmark(self, session: OAuthSession, mark: Mark) -> None:
+        """Say that the token was sent, and that nothing definite came of it.
+
+        Raises:
+            SessionError: the session has ended meanwhile.
+            StoreError: the store does not answer.
+        """
+        kept = await self.load(session.did, session.session_id)
+        if kept is not None and kept.version == mark.version:
+            await self._save_mark(kept, TRIED)
+
+    async def end(self, session: OAuthSession, *, code: str) -> OAuthSession | None:
+        """Put the reason in place of a session; its tokens are gone from the store.
+
+        Returns:
+            The state that was kept; None if there was none, or it has ended already.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        key = _key_of(session.did, session.session_id)
+        for _ in range(_TRIES):
+            record = await self._store.load(_KIND, key)
+            try:
+                kept = None if record is None else self._open(record, key).session
+            except SessionError:
+                return None
+            except StoreError:
+                # Sealed with a secret that is gone: there is nothing to revoke.
+                kept = None
+            version = await self._store.save(
+                _KIND,
+                key,
+                self._sealer.seal(f"{_ENDED} {code}", kind=_KIND, key=key),
+                expires_at=self._sealer.clock() + _ENDING_KEPT_S,
+                owner=_owner_of(session.did),
+                if_version=record.version if record else 0,
+            )
+            if version is not None:
+                return kept
+        raise StoreError("the session was changed by others while it was ended")
 
     def lock(self, session: OAuthSession) -> AbstractAsyncContextManager[Lease]:
         """Return a context that one renewal of a session is in at a time."""
@@ -197,53 +235,80 @@ class RecordedSessions:
             record_key("renew", session.did, session.session_id), LEASE_S
         )
 
+    async def _save_mark(self, kept: KeptSession, mark: str) -> int | None:
+        return await self._save(
+            kept.session,
+            renewed_at=kept.renewed_at,
+            seen_at=kept.seen_at,
+            mark=mark,
+            if_version=kept.version,
+        )
+
     async def _save(
-        self, session: OAuthSession, *, if_version: int | None
+        self,
+        session: OAuthSession,
+        *,
+        renewed_at: float,
+        seen_at: float,
+        mark: str = _NO_MARK,
+        if_version: int | None = None,
     ) -> int | None:
-        key = _key_of(session.did, session.session_id)
-        text = serialize_oauth_session(session)
+        key, now = _key_of(session.did, session.session_id), self._sealer.clock()
+        head = f"{_ALIVE} {renewed_at!r} {seen_at!r} {mark}"
+        text = f"{head}\n{serialize_oauth_session(session)}"
         return await self._store.save(
-            _SESSION,
+            _KIND,
             key,
-            self._sealer.seal(text, kind=_SESSION, key=key),
-            expires_at=self._sealer.clock() + _IDLE_LIFETIME_S,
+            self._sealer.seal(text, kind=_KIND, key=key),
+            expires_at=self._lifetime.expiry_of_record(
+                session, seen_at=seen_at, now=now
+            ),
             owner=_owner_of(session.did),
             if_version=if_version,
         )
 
     async def _load_all(
-        self, keys: Sequence[str]
-    ) -> tuple[list[OAuthSession], list[OAuthError]]:
+        self, did: str
+    ) -> tuple[list[OAuthSession], Sequence[OAuthError]]:
         """Return the sessions that can be opened, and why others cannot."""
         found: list[OAuthSession] = []
         problems: list[OAuthError] = []
-        for key in keys:
-            record = await self._store.load(_SESSION, key)
+        for key in await self._store.keys(_KIND, _owner_of(did)):
+            record = await self._store.load(_KIND, key)
             try:
-                found += [] if record is None else [self._open(record, key)]
+                found += [] if record is None else [self._open(record, key).session]
             except (SessionError, StoreError) as error:
                 problems.append(error)
         return found, problems
 
-    async def _load(self, key: str) -> OAuthSession | None:
-        record = await self._store.load(_SESSION, key)
-        return None if record is None else self._open(record, key)
-
-    def _open(self, record: Record, key: str) -> OAuthSession:
-        text = self._sealer.unseal(record, kind=_SESSION, key=key)
-        if text.startswith(_ENDED):
-            code = text.removeprefix(_ENDED)
-            raise _ENDINGS.get(code, SessionExpired)("the session has ended")
-        return deserialize_oauth_session(text)
+    def _open(self, record: Record, key: str) -> KeptSession:
+        head, _, text = self._sealer.unseal(record, kind=_KIND, key=key).partition("\n")
+        form, *words = head.split(" ")
+        if form == _ENDED:
+            raise ENDINGS.get(words[0], SessionExpired)("the session has ended")
+        if form != _ALIVE:
+            message = "a session was kept by another release: log in again"
+            raise SessionExpired(message)
+        return KeptSession(
+            session=deserialize_oauth_session(text),
+            version=record.version,
+            renewed_at=float(words[0]),
+            seen_at=float(words[1]),
+            mark=words[2],
+        )
 
 
 def _key_of(did: str, session_id: str) -> str:
     # Sessions that were made by hand have no id.
-    return record_key(_SESSION, did, session_id)
+    return record_key(_KIND, did, session_id)
 
 
 def _owner_of(did: str) -> str:
     return record_key("did", did)
+
+
+def _is_later(kept: KeptSession, session: OAuthSession) -> bool:
+    return age_of(kept.session) > age_of(session)
 
 
 def _last_renewed(session: OAuthSession) -> float:

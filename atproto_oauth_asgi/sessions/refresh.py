@@ -3,9 +3,7 @@
 Refresh tokens work once: the reference server ends the whole session when it sees
 one twice. In cookie mode many requests carry the same token at the same moment, and
 the response that brings the new one can be lost. So a refresh happens under a lock,
-and what came out of it is kept in the store under a hash of the old cookie value. (Not
-of the old token: a server that does not change it would make an outcome its own
-successor.)
+and what came out of it is kept in the store.
 """
 
 from __future__ import annotations
@@ -17,62 +15,73 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 import anyio
 
 from atproto_oauth_asgi.exceptions import (
+    LoggedOut,
     OAuthError,
-    RefreshInterrupted,
     RefreshUnavailable,
     SessionError,
     SessionExpired,
-    SessionRevoked,
     StoreError,
 )
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.network.beside import run_shielded
 from atproto_oauth_asgi.sessions.lifecycle import (
     OpenedSession,
+    Reference,
     SealedSessions,
     record_key,
 )
-from atproto_oauth_asgi.sessions.outcomes import LEASE_S, Mark, Outcomes
+from atproto_oauth_asgi.sessions.marks import LEASE_S, Mark, as_interrupted
+from atproto_oauth_asgi.sessions.outcomes import Outcomes, outcome_key
 from atproto_oauth_asgi.sessions.pauses import Pauses
+from atproto_oauth_asgi.sessions.revocation import Revoke, revoke_quietly
 from atproto_oauth_asgi.sessions.tokens import BeforeSend, check_lease
+from atproto_oauth_asgi.sessions.tombstones import Tombstones
 from atproto_oauth_asgi.stores.base import RecordStore
 from atproto_oauth_asgi.stores.locks import Lease, lock_within
 
 _log = logging.getLogger("atproto_oauth_asgi")
 
-_SOONEST_AGAIN_S = 1.0
+LOCK_WAIT_S = 20.0
+"""How long a refresh waits for its turn."""
+
+LOGOUT_LOCK_S = 2.0
+"""How long a log-out waits for a refresh that is under way."""
+
 _LONGEST_CHAIN = 100
-_LOCK_WAIT_S = 20.0
-_LOGOUT_LOCK_S = 2.0
-_REVOCATION_BUDGET_S = 5.0
 
 Send = Callable[[OAuthSession, BeforeSend], Awaitable[OAuthSession]]
 """Renews a session."""
 
+Fit = Callable[[OpenedSession], Awaitable[OpenedSession | Reference]]
+"""Gives what fits into cookies: a session, or a reference to one put elsewhere."""
+
 
 class RefreshCoordinator:
-    """Renews sessions, for all requests of all tasks that share the store."""
+    """Renews sessions of cookies, for all requests of all who share the store."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it puts together
         self,
         *,
         store: RecordStore,
         sessions: SealedSessions,
         send: Send,
-        revoke: Callable[[OAuthSession], Awaitable[None]],
+        revoke: Revoke,
+        fit: Fit,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._sessions = sessions
         self._send = send
         self._revoke = revoke
+        self._fit = fit
         self._clock = clock
         self._pauses = Pauses(clock=clock)
         self._outcomes = Outcomes(store=store, sessions=sessions, clock=clock)
+        self.tombstones = Tombstones(store, clock=clock)
 
     async def refresh(
         self, opened: OpenedSession, *, may_send: bool = True
-    ) -> OpenedSession:
+    ) -> OpenedSession | Reference:
         """Return what the session has become: adopted, or refreshed now.
 
         Raises:
@@ -82,8 +91,10 @@ class RefreshCoordinator:
             StoreError: the store does not answer.
         """
         newest = await self._newest(opened)
+        if isinstance(newest, Reference):
+            return newest
         if newest is not opened:
-            await self.check_alive(newest.session)
+            await self.tombstones.check(newest.session)
             if not (may_send and newest.is_due(self._clock())):
                 return newest
         if newest.session.refresh_token is None:
@@ -91,13 +102,13 @@ class RefreshCoordinator:
         if not may_send:
             message = "the response has begun, new tokens could not reach the browser"
             raise RefreshUnavailable(message)
-        self._pauses.check(_outcome_key(newest))
-        self._check_not_too_soon(newest)
+        self._pauses.check(outcome_key(newest))
+        self._pauses.check_not_too_soon(newest)
         lock = self._lock(newest.session)
-        async with lock_within(_LOCK_WAIT_S, lock, error=RefreshUnavailable) as lease:
+        async with lock_within(LOCK_WAIT_S, lock, error=RefreshUnavailable) as lease:
             return await self._refresh_alone(newest, lease)
 
-    async def newest(self, opened: OpenedSession) -> OpenedSession:
+    async def newest(self, opened: OpenedSession) -> OpenedSession | Reference:
         """Return what the session has become by now; nothing is sent.
 
         Raises:
@@ -106,62 +117,53 @@ class RefreshCoordinator:
             StoreError: the store does not answer.
         """
         newest = await self._newest(opened)
-        await self.check_alive(newest.session)
+        await self.tombstones.check(opened.session)
         return newest
 
     async def confirm(self, opened: OpenedSession) -> None:
-        """Note that a browser has a refreshed cookie: the outcome may go soon."""
-        await self._outcomes.confirm(opened)
-
-    async def check_alive(self, session: OAuthSession) -> None:
-        """Check that nobody has logged this session out.
+        """Note that a browser has a renewed cookie: the outcome may go soon.
 
         Raises:
-            SessionRevoked: somebody has.
+            StoreError: the store does not answer.
         """
-        if await self._store.load("tombstone", record_key(session.session_id)):
-            raise SessionRevoked("the session was logged out")
+        await self._outcomes.confirm(opened)
 
-    async def end(self, opened: OpenedSession) -> None:
+    async def end(self, opened: OpenedSession) -> Reference | None:
         """Log a session out: here at once, at its server if that answers in time.
 
         The tombstone comes first: a refresh that is under way finds it, and revokes
         what it was given. The lock makes this the newest token's revocation, as
         revoking one that was rotated ends nothing.
 
+        Returns:
+            Where the session lies if it was moved into the store: it goes on there.
+
         Raises:
             StoreError: the store does not answer, and the cookie must be kept for
                 another try.
         """
-        await self._bury(opened.session)
-        session = opened.session
-        _log.info("logged out: did=%s issuer=%s", session.did, session.authserver_iss)
+        await self.tombstones.bury(opened)
         # Somebody who has clicked "log out" may close the browser at once.
-        await run_shielded(lambda: self._revoke_newest(opened))
+        return await run_shielded(lambda: self._revoke_newest(opened))
 
-    async def _revoke_newest(self, opened: OpenedSession) -> None:
+    async def _revoke_newest(self, opened: OpenedSession) -> Reference | None:
         session = opened.session
         async with AsyncExitStack() as held:
-            with anyio.move_on_after(_LOGOUT_LOCK_S), suppress(StoreError):
+            with anyio.move_on_after(LOGOUT_LOCK_S), suppress(StoreError):
                 await held.enter_async_context(self._lock(session))
             try:
-                opened = await self._newest(opened)
+                newest = await self._newest(opened)
             except (RefreshUnavailable, StoreError) as error:
                 _log.warning("older tokens revoked: did=%s: %s", session.did, error)
+                newest = opened
             except SessionError:
-                return
-            await self.revoke_quietly(opened.session)
+                return None
+            if isinstance(newest, Reference):
+                return newest
+            await revoke_quietly(self._revoke, newest.session)
+        return None
 
-    async def _bury(self, session: OAuthSession) -> None:
-        """Write the tombstone of a session; it lives as long as a cookie could."""
-        await self._store.save(
-            "tombstone",
-            record_key(session.session_id),
-            b"1",
-            expires_at=self._clock() + self._sessions.remaining_s(session),
-        )
-
-    async def _newest(self, opened: OpenedSession) -> OpenedSession:
+    async def _newest(self, opened: OpenedSession) -> OpenedSession | Reference:
         """Return the last of the outcomes that follow; the session if there is none.
 
         Raises:
@@ -169,90 +171,69 @@ class RefreshCoordinator:
             SessionError: the last one is that the session has ended.
         """
         for _ in range(_LONGEST_CHAIN):
-            later = await self._outcomes.find(_outcome_key(opened))
+            later = await self._outcomes.find(opened)
             if later is None:
                 return opened
+            if isinstance(later, Reference):
+                return later
             opened = later
         raise RefreshUnavailable("this cookie was renewed too often already")
 
     async def _refresh_alone(
         self, opened: OpenedSession, lease: Lease
-    ) -> OpenedSession:
+    ) -> OpenedSession | Reference:
         """Return what the session has become, while nobody else renews it."""
-        newest, key = await self._newest(opened), _outcome_key(opened)
-        await self.check_alive(newest.session)
+        newest = await self.newest(opened)
         if newest is not opened:
             return newest
-        self._pauses.check(key)
+        self._pauses.check(outcome_key(opened))
         # Half a refresh is a session lost: nobody may break it off.
-        return await run_shielded(lambda: self._refresh_now(opened, key, lease))
+        return await run_shielded(lambda: self._refresh_now(opened, lease))
 
     async def _refresh_now(
-        self, opened: OpenedSession, key: str, lease: Lease
-    ) -> OpenedSession:
+        self, opened: OpenedSession, lease: Lease
+    ) -> OpenedSession | Reference:
         marks: list[Mark] = []
 
         async def before_send() -> None:
-            marks.append(await self._outcomes.mark(key, opened.session))
+            marks.append(await self._outcomes.mark(opened))
             check_lease(lease)
 
         try:
             session = await self._send(opened.session, before_send)
         except OAuthError as error:
-            later = await self._note_failure(error, opened, key=key, marks=marks)
+            told = _as_told(error, marks)
+            later = await self._note_failure(told, opened, marks=marks)
             if later is not None:
                 return later
-            raise _as_told(error, marks) from error
+            raise told from error
         # Nothing comes between the answer and the save.
-        renewed = self._sessions.seal(session, follows=key)
-        counts = await self._outcomes.keep(key, renewed, version=_version(marks))
-        self._pauses.forget(key)
-        await self._check_still_alive(counts.session)
+        sealed = self._sessions.seal(session, ends_at=opened.ends_at)
+        renewed = await self._fit(sealed)
+        counts = await self._outcomes.keep(opened, renewed, version=_version(marks))
+        self._pauses.forget(outcome_key(opened))
+        await self._check_still_alive(session)
         return counts
 
     async def _check_still_alive(self, session: OAuthSession) -> None:
         """Revoke the new tokens if somebody has logged out while they were fetched."""
         try:
-            await self.check_alive(session)
-        except SessionRevoked:
-            await self.revoke_quietly(session)
+            await self.tombstones.check(session)
+        except LoggedOut:
+            await revoke_quietly(self._revoke, session)
             raise
 
-    async def revoke_quietly(self, session: OAuthSession) -> None:
-        """Revoke tokens that nobody will use; a server that fails is only logged."""
-        try:
-            with anyio.move_on_after(_REVOCATION_BUDGET_S) as budget:
-                await self._revoke(session)
-        except OAuthError as error:
-            _log.warning("revocation failed: did=%s code=%s", session.did, error.code)
-        else:
-            if budget.cancelled_caught:
-                _log.warning("revocation took too long: did=%s", session.did)
-
     async def _note_failure(
-        self, error: OAuthError, opened: OpenedSession, *, key: str, marks: list[Mark]
-    ) -> OpenedSession | None:
+        self, error: OAuthError, opened: OpenedSession, *, marks: list[Mark]
+    ) -> OpenedSession | Reference | None:
         """Note what went wrong; return what others have made of the session."""
-        if _is_end(error):
-            return await self._outcomes.end(
-                key,
-                opened.session,
-                code=_as_told(error, marks).code,
-                version=_version(marks),
-            )
-        self._pauses.begin(key)
+        if not isinstance(error, RefreshUnavailable):
+            version = _version(marks)
+            return await self._outcomes.end(opened, code=error.code, version=version)
+        self._pauses.begin(outcome_key(opened))
         for mark in marks:
-            await self._outcomes.unmark(key, opened.session, mark)
+            await self._outcomes.unmark(opened, mark)
         return None
-
-    def _check_not_too_soon(self, opened: OpenedSession) -> None:
-        """Refuse to renew renewed tokens that a PDS refuses all the same."""
-        if opened.follows is None:
-            return
-        now = self._clock()
-        age_s = now - opened.sealed_at
-        if not opened.is_due(now) and 0 <= age_s < _SOONEST_AGAIN_S:
-            raise RefreshUnavailable("the tokens were renewed a moment ago")
 
     def _lock(self, session: OAuthSession) -> AbstractAsyncContextManager[Lease]:
         return self._store.lock(record_key("refresh", session.session_id), LEASE_S)
@@ -263,19 +244,8 @@ def _version(marks: list[Mark]) -> int:
     return marks[-1].version if marks else 0
 
 
-def _is_end(error: OAuthError) -> bool:
-    return isinstance(error, SessionError) and not isinstance(error, RefreshUnavailable)
-
-
 def _as_told(error: OAuthError, marks: list[Mark]) -> OAuthError:
     """Return the error that the caller gets."""
-    if isinstance(error, SessionRevoked) and any(m.was_interrupted for m in marks):
-        message = "the session ended, as an earlier renewal of it was cut off"
-        return RefreshInterrupted(message)
     if isinstance(error, SessionError):
-        return error
+        return as_interrupted(error, marks)
     return RefreshUnavailable("the tokens could not be renewed now")
-
-
-def _outcome_key(opened: OpenedSession) -> str:
-    return record_key("outcome", opened.value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from atproto_oauth_asgi.exceptions import (
@@ -18,6 +18,8 @@ from atproto_oauth_asgi.network.beside import run_shielded
 from atproto_oauth_asgi.sessions.keeper import SessionKeeper
 from atproto_oauth_asgi.sessions.lifecycle import age_of, record_key
 from atproto_oauth_asgi.sessions.lineage import Lineage, tokens_key
+from atproto_oauth_asgi.sessions.marks import Mark, as_interrupted
+from atproto_oauth_asgi.sessions.patience import patiently
 from atproto_oauth_asgi.sessions.tokens import (
     BeforeSend,
     TokenRenewal,
@@ -50,7 +52,7 @@ class SharedRenewal:
         self._keeper = keeper
         self._clock = clock
         self._lineage = Lineage()
-        self._unsaved: OrderedDict[str, bool] = OrderedDict()
+        self._unsaved: OrderedDict[str, tuple[OAuthSession, bool]] = OrderedDict()
         self._locks = ProcessLocks()
 
     async def renew(
@@ -106,28 +108,48 @@ class SharedRenewal:
         except SessionError as ending:
             await self._drop(newest, ending)
             raise
-        was_kept = self._unsaved.pop(tokens_key(newest), None)
+        unsaved = self._unsaved.pop(tokens_key(newest), None)
         if kept is not None and _is_later(kept, newest):
             self._lineage.note(newest, kept)
             newest = kept
-        elif was_kept is not None:
-            await self._save(newest, was_kept=was_kept)
+        elif unsaved is not None:
+            await self._save(newest, was_kept=unsaved[1])
         if newest is not session and not self._has_ended(newest):
             return newest
+        return await self._send(newest, before_send, lease, was_kept=kept is not None)
+
+    async def _send(
+        self,
+        session: OAuthSession,
+        before_send: BeforeSend,
+        lease: Lease | None,
+        *,
+        was_kept: bool,
+    ) -> OAuthSession:
+        marks: list[Mark] = []
 
         async def ready() -> None:
             await before_send()
+            mark = await self._keeper.mark(session)
+            marks.extend([] if mark is None else [mark])
             check_lease(lease)
 
         try:
-            renewed = await self._renewal.renew(newest, ready)
+            renewed = await self._renewal.renew(session, ready)
         except RefreshUnavailable:
+            await self._unmark(session, marks)
             raise
         except SessionError as error:
-            return await self._judge(newest, error)
-        self._lineage.note(newest, renewed)
-        await self._save(renewed, was_kept=kept is not None)
+            return await self._judge(session, as_interrupted(error, marks))
+        self._lineage.note(session, renewed)
+        await self._save(renewed, was_kept=was_kept, mark=marks[-1] if marks else None)
         return renewed
+
+    async def _unmark(self, session: OAuthSession, marks: Sequence[Mark]) -> None:
+        # Left alone, a mark only makes others wait until its lease is over.
+        with suppress(SessionError, StoreError):
+            for mark in marks:
+                await self._keeper.unmark(session, mark)
 
     async def _judge(self, session: OAuthSession, error: SessionError) -> OAuthSession:
         """Return what another process has just made of a session, or end it."""
@@ -139,13 +161,27 @@ class SharedRenewal:
         await self._keeper.end(session, why=error)
         raise error
 
-    async def _save(self, renewed: OAuthSession, *, was_kept: bool) -> None:
+    async def save_another(self) -> None:
+        """Save what could not be saved, as soon as the store answers again.
+
+        Another process that is asked first would take it for lost.
+        """
+        if self._unsaved:
+            _, (session, was_kept) = next(iter(self._unsaved.items()))
+            with suppress(SessionError, StoreError):
+                await self._save(session, was_kept=was_kept)
+
+    async def _save(
+        self, renewed: OAuthSession, *, was_kept: bool, mark: Mark | None = None
+    ) -> None:
         key = tokens_key(renewed)
-        self._unsaved[key] = was_kept
+        self._unsaved[key] = (renewed, was_kept)
         if len(self._unsaved) > _UNSAVED_KEPT:
             self._unsaved.popitem(last=False)
         try:
-            await self._keeper.save(renewed, was_kept=was_kept)
+            await patiently(
+                lambda: self._keeper.save(renewed, was_kept=was_kept, mark=mark)
+            )
         except SessionError as error:
             await self._drop(renewed, error)
             raise

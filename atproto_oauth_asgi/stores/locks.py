@@ -17,6 +17,7 @@ import anyio
 import anyio.lowlevel
 
 from atproto_oauth_asgi.exceptions import OAuthError, StoreError
+from atproto_oauth_asgi.stores.forks import begin_anew_in_children
 
 _L = TypeVar("_L", bound="Lease | None")
 
@@ -87,7 +88,7 @@ class ProcessLocks:
     """Locks with leases, for all tasks, threads and event loops of this process.
 
     Waiting is asking again and again: no event loop has to be alive for another one to
-    get on.
+    get on. A forked child begins with none held.
 
     Args:
         clock: gives Unix seconds.
@@ -102,8 +103,13 @@ class ProcessLocks:
     ) -> None:
         self._clock = clock
         self._monotonic = monotonic
-        self._leases: dict[str, Lease] = {}
         self._sweep_size = _MIN_SWEEP_SIZE
+        self.begin_anew()
+        begin_anew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """Be free of all holders: in a forked child, those of the parent never leave."""
+        self._leases: dict[str, Lease] = {}
         self._guard = Lock()
 
     @asynccontextmanager

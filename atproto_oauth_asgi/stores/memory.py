@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from atproto_oauth_asgi.models import OAuthSession, OAuthState
 from atproto_oauth_asgi.stores.base import Record, SessionStore, StateStore
+from atproto_oauth_asgi.stores.forks import begin_anew_in_children
 from atproto_oauth_asgi.stores.locks import Lease, ProcessLocks, unix_now
 
 _K = TypeVar("_K")
@@ -166,7 +167,7 @@ class _Row:
     owner: str | None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class _ExpiringDict(Generic[_K, _V]):
     """Values that are gone when their time has come, or when there are too many.
 
@@ -179,6 +180,13 @@ class _ExpiringDict(Generic[_K, _V]):
     guard: RLock = field(default_factory=RLock)
     _items: dict[_K, tuple[float, _V]] = field(default_factory=dict)
     _sweep_size: int = _MIN_SWEEP_SIZE
+
+    def __post_init__(self) -> None:
+        begin_anew_in_children(self)
+
+    def begin_anew(self) -> None:
+        # In a forked child nobody is left who would give it back.
+        self.guard = RLock()
 
     def __len__(self) -> int:
         return len(self._items)

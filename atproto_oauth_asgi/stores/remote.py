@@ -6,7 +6,7 @@ import hashlib
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import anyio
 import anyio.lowlevel
@@ -86,11 +86,21 @@ async def held(
     Args:
         lease_s: seconds.
         acquire: takes the lock for a token, and tells whether it was free.
-        release: frees it if it belongs to the token.
+        release: frees it if it belongs to the token; bounded in time.
         clock: gives Unix seconds.
     """
     token = secrets.token_bytes(16)
-    lease = await _acquire(lease_s, token, acquire=acquire, clock=clock)
+
+    async def ask() -> bool:
+        try:
+            return await acquire(token)
+        except (StoreError, anyio.get_cancelled_exc_class()):
+            # The answer may be lost, and the lock ours: then nobody would leave it.
+            with anyio.CancelScope(shield=True), suppress(StoreError):
+                await release(token)
+            raise
+
+    lease = await _acquire(lease_s, ask, clock=clock)
     try:
         yield lease
     finally:
@@ -98,17 +108,13 @@ async def held(
 
 
 async def _acquire(
-    lease_s: float,
-    token: bytes,
-    *,
-    acquire: Callable[[bytes], Awaitable[bool]],
-    clock: Callable[[], float],
+    lease_s: float, ask: Callable[[], Awaitable[bool]], *, clock: Callable[[], float]
 ) -> Lease:
     await anyio.lowlevel.checkpoint_if_cancelled()
     wait_s = _FIRST_WAIT_S
     while True:
         lease = Lease(lease_s, clock=clock)
-        if await acquire(token):
+        if await ask():
             return lease
         await anyio.sleep(_jittered(wait_s))
         wait_s = min(1.5 * wait_s, _LONGEST_WAIT_S)

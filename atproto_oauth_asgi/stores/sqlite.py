@@ -52,8 +52,7 @@ class SQLiteStore:
             )
             for _ in range(2)
         )
-        self._queue = self._new_queue()
-        self._queue_pid = os.getpid()
+        self._queue = ProcessLocks(clock=clock, monotonic=monotonic)
 
     async def load(self, kind: str, key: str) -> Record | None:
         """Return the record; as ``RecordStore.load``."""
@@ -99,9 +98,6 @@ class SQLiteStore:
 
     def lock(self, key: str, lease_s: float) -> AbstractAsyncContextManager[Lease]:
         """Return a context for one at a time; as ``RecordStore.lock``."""
-        if self._queue_pid != os.getpid():
-            # In a forked child: nobody leaves the queue that the parent's tasks form.
-            self._queue, self._queue_pid = self._new_queue(), os.getpid()
         return SQLiteLock(
             key=key,
             lease_s=lease_s,
@@ -115,6 +111,3 @@ class SQLiteStore:
         """Close the file; a later call opens it again."""
         await self._reading.close()
         await self._writing.close()
-
-    def _new_queue(self) -> ProcessLocks:
-        return ProcessLocks(clock=self._clock, monotonic=self._monotonic)

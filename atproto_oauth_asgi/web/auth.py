@@ -69,6 +69,15 @@ class ATProtoAuth:
         return self._visit.reason
 
     @property
+    def login_hint(self) -> str | None:
+        """Who was here until their session ended: a handle or DID, for the next login.
+
+        None where nobody was, where somebody is, and after a log-out.
+        """
+        past = self._visit.past
+        return None if past is None else past.handle or past.did
+
+    @property
     def session(self) -> OAuthSession:
         """The session, tokens included.
 
@@ -86,7 +95,11 @@ class ATProtoAuth:
 
         Raises:
             NotAuthenticatedError: nobody is logged in.
+            ConfigurationError: ``session="identity"`` keeps no tokens.
         """
+        if not self.session.access_token:
+            message = "session='identity' keeps no tokens: there is nothing to ask with"
+            raise ConfigurationError(message)
         if self._client is None or self._client.is_closed:
             self._client = self._visit.site.client.pds_client(
                 self.session, tokens=self._visit
@@ -122,19 +135,26 @@ class ATProtoAuth:
         scope: str | None = None,
         identifier: str | None = None,
     ) -> str:
-        """Return the path of the login page, with what it should hold."""
+        """Return the path of the login page, with what it should hold.
+
+        ``identifier`` is who was here last, if their session has ended.
+        """
+        identifier = identifier or self.login_hint
         return self._visit.site.login_path(
             {"return_to": return_to, "scope": scope, "identifier": identifier}
         )
 
-    async def logout(self) -> None:
+    async def logout(self, *, everywhere: bool = False) -> None:
         """End the session: in this browser, and at the authorization server.
+
+        Args:
+            everywhere: end all sessions that this person has with the application.
 
         Raises:
             RefreshUnavailable: the response has begun.
             StoreError: the store does not answer.
         """
-        await self._visit.end()
+        await self._visit.end(everywhere=everywhere)
 
 
 def current_auth() -> ATProtoAuth:

@@ -11,16 +11,16 @@ from starlette.responses import Response
 
 from atproto_oauth_asgi.exceptions import (
     ConfigurationError,
-    CookieTooLarge,
     OAuthError,
     OAuthStateError,
     StoreError,
 )
-from atproto_oauth_asgi.models import OAuthSession, OAuthState
+from atproto_oauth_asgi.models import OAuthState
 from atproto_oauth_asgi.network.beside import run_shielded
 from atproto_oauth_asgi.network.concerning import concerning
 from atproto_oauth_asgi.protocol.callback import CallbackAnswer, parse_callback
-from atproto_oauth_asgi.sessions.cookies import parse_cookie_header, split_value
+from atproto_oauth_asgi.sessions.cookies import parse_cookie_header
+from atproto_oauth_asgi.sessions.lifecycle import OpenedSession
 from atproto_oauth_asgi.sessions.pending import UNKNOWN_LOGIN
 from atproto_oauth_asgi.web.answers import (
     add_cookies,
@@ -41,8 +41,6 @@ from atproto_oauth_asgi.web.visits import Visits
 
 _log = logging.getLogger("atproto_oauth_asgi")
 
-_LONGEST_PORT = 65535
-
 
 class LoginRoutes:
     """The two ends of a login."""
@@ -58,6 +56,8 @@ class LoginRoutes:
             given = unique(parse_query(request.scope["query_string"]))
         except BadForm as error:
             return answer_failure(self._site, request, error)
+        if "identifier" not in given:
+            given["identifier"] = await self._visits.login_hint(request.scope)
         return self._form(given)
 
     async def start(self, request: Request) -> Response:
@@ -111,42 +111,29 @@ class LoginRoutes:
     async def _complete(
         self, pending: OAuthState, answer: CallbackAnswer
     ) -> FlowOutcome:
-        outcome = None
         try:
             session = await self._site.client.complete_login(pending, answer)
-            outcome = await self._seal(session)
-        finally:
-            await self._keep_outcome(answer.state, outcome)
-        _log.info("logged in: did=%s issuer=%s", session.did, session.authserver_iss)
-        return outcome
-
-    async def _keep_outcome(self, state: str, outcome: FlowOutcome | None) -> None:
-        try:
-            await self._flows.keep_outcome(state, outcome)
-        except StoreError:
-            opened = outcome and self._site.sessions.open(outcome.cookie)
-            if opened:
-                await self._site.coordinator.revoke_quietly(opened.session)
-            raise
-
-    async def _seal(self, session: OAuthSession) -> FlowOutcome:
-        opened = self._site.sessions.seal(session)
-        try:
-            split_value(self._site.session_cookie(_LONGEST_PORT), opened.value)
-        except CookieTooLarge:
-            await self._site.coordinator.revoke_quietly(session)
+            cookie = await self._site.sessions.begin(session)
+        except BaseException:
+            await self._flows.keep_outcome(answer.state, None)
             raise
         location = self._return_to(session.app_state)
-        return FlowOutcome(location=location, cookie=opened.value)
+        outcome = FlowOutcome(location=location, cookie=cookie)
+        try:
+            await self._flows.keep_outcome(answer.state, outcome)
+        except StoreError:
+            await self._site.sessions.abandon(session)
+            raise
+        _log.info("logged in: did=%s issuer=%s", session.did, session.authserver_iss)
+        return outcome
 
     async def _conclude(
         self, request: Request, state: str, outcome: FlowOutcome
     ) -> Response:
         """Put the session into the browser; another one that was there is ended."""
-        opened = self._site.sessions.open(outcome.cookie)
-        if opened is None:
+        opened = await self._site.sessions.open(outcome.cookie)
+        if not isinstance(opened, OpenedSession):
             raise OAuthStateError(UNKNOWN_LOGIN)
-        await self._site.coordinator.check_alive(opened.session)
         response = go_to(outcome.location)
         add_cookies(response, self._clear_pending(request, state))
         before = await self._visits.open(request.scope)
@@ -154,9 +141,7 @@ class LoginRoutes:
             if before.opened.session.session_id == opened.session.session_id:
                 # A second hit, of a browser that has the session, maybe a newer form.
                 return response
-            response.background = BackgroundTask(
-                self._site.coordinator.end, before.opened
-            )
+            response.background = BackgroundTask(self._site.sessions.end, before.opened)
         return add_cookies(response, before.write_lines(opened))
 
     def _refuse_start(

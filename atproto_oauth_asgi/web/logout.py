@@ -48,7 +48,7 @@ class LogoutRoutes:
         try:
             fields = await read_form(request)
             visit = await self._visits.open(request.scope)
-            await visit.end()
+            await visit.end(everywhere=_is_set(fields.get("everywhere")))
         except OAuthError as error:
             return answer_failure(self._site, request, error)
         if wants_json(request.headers):
@@ -64,3 +64,7 @@ class LogoutRoutes:
             default=self._site.config.return_to,
             own_paths=self._site.own_paths,
         )
+
+
+def _is_set(text: str | None) -> bool:
+    return text not in {None, "", "0", "false", "off", "no"}

@@ -12,16 +12,14 @@ from starlette.datastructures import Headers
 from atproto_oauth_asgi.client import OAuthClient
 from atproto_oauth_asgi.config import OAuthConfig
 from atproto_oauth_asgi.scopes import find_scope_warnings
-from atproto_oauth_asgi.sessions.cookies import cookie_name
-from atproto_oauth_asgi.sessions.lifecycle import SealedSessions
-from atproto_oauth_asgi.sessions.refresh import RefreshCoordinator
-from atproto_oauth_asgi.stores.base import RecordStore
-from atproto_oauth_asgi.stores.memory import MemoryStore
+from atproto_oauth_asgi.sessions.cookies import cookie_name, split_value
+from atproto_oauth_asgi.sessions.held import build_held_sessions
 from atproto_oauth_asgi.web.limits import LoginGate
+from atproto_oauth_asgi.web.stores import open_stores
 
 _log = logging.getLogger("atproto_oauth_asgi")
 
-_MAX_LOGINS = 10_000
+_LONGEST_PORT = 65535
 _LOOPBACK_HOST = re.compile(
     r"(?P<name>localhost|127\.0\.0\.1|\[::1\])(?::(?P<port>\d{1,5}))?"
 )
@@ -39,29 +37,15 @@ class Site:
             )
         for warning in find_scope_warnings(config.scope):
             _log.warning("scope: %s", warning)
-        self.client = OAuthClient.from_config(config)
+        self.store, self.logins = open_stores(config)
+        self.client = OAuthClient.from_config(config, session_store=self.store)
         self.gate = LoginGate(config.limits, clock=config.clock)
-        # Strangers can make as many of these as they like, so they make no room there.
-        self.logins: RecordStore = MemoryStore(
-            max_records=_MAX_LOGINS, clock=config.clock
-        )
-        self.store: RecordStore = MemoryStore(clock=config.clock)
-        if config.store is not None:
-            self.store = self.logins = config.store
-        self.sessions = SealedSessions(
-            config.secrets,
+        self.sessions = build_held_sessions(
+            self.client.sessions,
+            self.store,
+            config=config,
             context=f"{self.session_cookie(None)} {config.client_id}",
-            clock=config.clock,
-            max_age_s=config.max_age_s,
-        )
-        self.coordinator = RefreshCoordinator(
-            store=self.store,
-            sessions=self.sessions,
-            send=lambda session, ready: self.client.refresh_session(
-                session, before_send=ready
-            ),
-            revoke=self.client.revoke_session,
-            clock=config.clock,
+            check_size=self._check_size,
         )
 
     async def aclose(self) -> None:
@@ -92,6 +76,9 @@ class Site:
             port=port,
             override=self.config.cookie_name,
         )
+
+    def _check_size(self, value: str) -> None:
+        split_value(self.session_cookie(_LONGEST_PORT), value)
 
     def own_origin(self, host: str) -> str:
         """Return the origin of this site; ``host`` counts on loopback only."""

@@ -9,6 +9,7 @@ import anyio
 
 from atproto_oauth_asgi.exceptions import (
     CookieTooLarge,
+    LoggedOut,
     NotAuthenticatedError,
     OAuthError,
     RefreshUnavailable,
@@ -17,7 +18,7 @@ from atproto_oauth_asgi.exceptions import (
 )
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.sessions.cookies import clear_cookie_lines, set_cookie_lines
-from atproto_oauth_asgi.sessions.lifecycle import OpenedSession
+from atproto_oauth_asgi.sessions.lifecycle import OpenedSession, Past
 from atproto_oauth_asgi.web.site import Site
 
 _log = logging.getLogger("atproto_oauth_asgi")
@@ -25,6 +26,7 @@ _log = logging.getLogger("atproto_oauth_asgi")
 _REASONS = {
     "session_expired": "expired",
     "session_revoked": "revoked",
+    "logged_out": "revoked",
     "refresh_interrupted": "refresh_interrupted",
     "account_moved": "moved",
     "client_key_retired": "key_retired",
@@ -44,10 +46,10 @@ class Visit:
         *,
         cookie: str,
         present: Iterable[str] = (),
-        opened: OpenedSession | None = None,
     ) -> None:
         self.site = site
-        self.opened = opened
+        self.opened: OpenedSession | None = None
+        self.past: Past | None = None
         self.reason: str | None = None
         self._cookie = cookie
         self._present = tuple(present)
@@ -56,6 +58,28 @@ class Visit:
         self._to_clear = False
         self._has_waited = False
         self._refreshing: anyio.Lock | None = None
+
+    def enter(self, found: OpenedSession | Past | None, *, value: str) -> None:
+        """Be the visit of whom a cookie value stands for."""
+        if isinstance(found, OpenedSession):
+            self.opened = found
+            self._to_write = found.value != value or (
+                self.site.sessions.wants_to_be_written(found)
+            )
+        elif found is not None:
+            self.past, self.reason = found, _reason_of(found.code)
+            self._to_write = found.value != value
+
+    def leave(self, error: LoggedOut) -> None:
+        """Be the visit of nobody: the person has logged out, here or elsewhere.
+
+        The cookie is left alone. The answer to the log-out has cleared it, and by now
+        there may be another one.
+        """
+        _log.debug("session is over: code=%s", error.code)
+        self.opened, self.past = None, None
+        self.reason = _reason_of(error.code)
+        self._to_write = False
 
     @property
     def session(self) -> OAuthSession | None:
@@ -66,6 +90,14 @@ class Visit:
     def is_due(self) -> bool:
         """Whether the access token is about to end."""
         return self.opened is not None and self.opened.is_due(self.site.config.clock())
+
+    @property
+    def is_due_ahead(self) -> bool:
+        """Whether it should be renewed before the application runs.
+
+        New tokens of a session in a cookie reach the browser with the response only.
+        """
+        return self.is_due and not (self.opened and self.opened.is_kept)
 
     async def current(self) -> OAuthSession:
         """Return the session, renewed first if its access token is about to end.
@@ -100,8 +132,8 @@ class Visit:
         """From now on, do not wait for a refresh that is still under way."""
         self._has_waited = True
 
-    async def end(self) -> None:
-        """Log out: here at once, and at the server.
+    async def end(self, *, everywhere: bool = False) -> None:
+        """Log out: here at once, and at the server; or out of all sessions here.
 
         Raises:
             RefreshUnavailable: the response has begun, the cookie cannot be cleared.
@@ -112,36 +144,36 @@ class Visit:
         if self._response_began:
             message = "the response has begun, the cookie cannot be deleted any more"
             raise RefreshUnavailable(message)
-        await self.site.coordinator.end(self.opened)
+        await self.site.sessions.end(self.opened, everywhere=everywhere)
         self.opened = None
         self._to_clear, self._to_write = True, False
 
     async def begin_response(self) -> list[bytes]:
         """Return the ``Set-Cookie`` lines of the response that now begins."""
         self._response_began = True
-        if self._to_write and self.opened is not None:
-            try:
-                # A slow response must not put back what others have renewed since.
-                newest = await self.site.coordinator.newest(self.opened)
-                return self.write_lines(newest)
-            except (CookieTooLarge, RefreshUnavailable, StoreError) as error:
-                # The outcome of the refresh waits for the next request.
-                _log.error("cookie not written: code=%s: %s", error.code, error)
-            except SessionError:
-                self._to_clear = True
-        return self.clear_lines() if self._to_clear else []
+        if self._to_clear:
+            return self.clear_lines()
+        if not self._to_write:
+            return []
+        try:
+            held = await self._held_by_now()
+            return self.write_lines(held) if held else []
+        except (CookieTooLarge, RefreshUnavailable, StoreError) as error:
+            # The outcome of the refresh waits for the next request.
+            _log.error("cookie not written: code=%s: %s", error.code, error)
+            return []
 
-    def write_lines(self, opened: OpenedSession) -> list[bytes]:
-        """Return the ``Set-Cookie`` lines that put a session into the browser.
+    def write_lines(self, held: OpenedSession | Past) -> list[bytes]:
+        """Return the ``Set-Cookie`` lines that put it into the browser.
 
         Raises:
             CookieTooLarge: it does not fit.
         """
         return set_cookie_lines(
             self._cookie,
-            opened.value,
+            held.value,
             present=self._present,
-            max_age_s=self.site.sessions.remaining_s(opened.session),
+            max_age_s=self.site.sessions.sealed.cookie_lifetime_s(held),
             now=self.site.config.clock(),
         )
 
@@ -159,27 +191,49 @@ class Visit:
             if opened is None or self.opened is not opened:
                 return
             try:
-                self.opened = await self.site.coordinator.refresh(
+                renewed = await self.site.sessions.refresh(
                     opened, may_send=not self._response_began
                 )
             except RefreshUnavailable:
                 raise
             except SessionError as error:
-                self._lose(error)
+                self._lose(opened, error)
                 raise
-            self._to_write = True
+            self.opened = renewed
+            self._to_write |= renewed.value != opened.value
+
+    async def _held_by_now(self) -> OpenedSession | Past | None:
+        """Return what the browser should hold; None to leave alone what it does."""
+        if self.opened is None:
+            return self.past
+        try:
+            # A slow response must not put back what others have renewed since.
+            return await self.site.sessions.to_write(self.opened)
+        except (CookieTooLarge, RefreshUnavailable):
+            raise
+        except LoggedOut:
+            return None
+        except SessionError as error:
+            return self.site.sessions.remember(self.opened, error)
 
     def _still_valid(self) -> bool:
         expires_at = self.session.expires_at if self.session else None
         now = self.site.config.clock()
         return expires_at is None or now < expires_at.timestamp()
 
-    def _lose(self, error: SessionError) -> None:
-        self.opened = None
-        self.reason = _REASONS.get(error.code, "expired")
-        self._to_clear, self._to_write = True, False
+    def _lose(self, opened: OpenedSession, error: SessionError) -> None:
+        if isinstance(error, LoggedOut):
+            self.leave(error)
+        else:
+            past = self.site.sessions.remember(opened, error)
+            self.opened, self.past, self._to_write = None, past, True
+            self.reason = _reason_of(error.code)
 
     def _require(self) -> OAuthSession:
         if self.opened is None:
             raise NotAuthenticatedError("nobody is logged in")
         return self.opened.session
+
+
+def _reason_of(code: str) -> str:
+    return _REASONS.get(code, "expired")

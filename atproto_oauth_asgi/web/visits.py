@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.datastructures import Headers
 
-from atproto_oauth_asgi.exceptions import SessionRevoked
+from atproto_oauth_asgi.exceptions import LoggedOut, StoreError
 from atproto_oauth_asgi.sessions.cookies import join_chunks, parse_cookie_header
 from atproto_oauth_asgi.web.site import Site, host_of, port_of
 from atproto_oauth_asgi.web.visit import Visit
@@ -46,20 +46,19 @@ class Visits:
         value = join_chunks(cookies, name)
         if not value:
             return visit
-        opened = self._site.sessions.open(value)
-        if opened is None:
-            _log.debug("session cookie not readable")
-            return visit
         try:
-            await self._site.coordinator.check_alive(opened.session)
-        except SessionRevoked as error:
-            did = opened.session.did
-            _log.debug("session is over: did=%s code=%s", did, error.code)
-            visit.reason = "revoked"
-            return visit
-        visit.opened = opened
-        await self._site.coordinator.confirm(opened)
+            visit.enter(await self._site.sessions.open(value), value=value)
+        except LoggedOut as error:
+            visit.leave(error)
         return visit
+
+    async def login_hint(self, scope: MutableMapping[str, Any]) -> str:
+        """Return who was here until their session ended; else an empty text."""
+        try:
+            past = (await self.open(scope)).past
+        except StoreError:
+            return ""
+        return (past.handle or past.did) if past else ""
 
     def anonymous(self, headers: Iterable[tuple[bytes, bytes]]) -> Visit:
         """Return a visit that knows the browser's cookies but opens none."""

@@ -4,6 +4,8 @@
 //   --tls FILE       instead, by https: https://pds.test, https://plc.test, and
 //                    https://HANDLE; FILE holds key and certificate. front.mjs serves them
 //   --as-host HOST   with --tls: the authorization server is https://HOST instead
+//   --public-port N  without --tls: the PDS takes itself to be at http://localhost:N, where
+//                    somebody else listens and passes on to `pdsPort` of the ready line
 //
 //   stdout   one line of JSON once everything listens, then nothing
 //   stdin    its end means that the parent is gone: the network stops by itself
@@ -26,7 +28,11 @@ import { startFront, startNameServer } from './front.mjs'
 const PDS_HOST = 'pds.test'
 const PLC_HOST = 'plc.test'
 const { values: options } = parseArgs({
-  options: { tls: { type: 'string' }, 'as-host': { type: 'string' } },
+  options: {
+    tls: { type: 'string' },
+    'as-host': { type: 'string' },
+    'public-port': { type: 'string' },
+  },
 })
 const asHost = options['as-host']
 
@@ -97,7 +103,7 @@ const rotationKey = await Secp256k1Keypair.create({ exportable: true })
 const pdsPort = await freePort()
 const pds = await PDS.fromEnv({
   devMode: true,
-  port: pdsPort,
+  port: Number(options['public-port'] ?? pdsPort),
   // Without a host name the issuer is http://localhost:PORT.
   ...(options.tls && { hostname: asHost ?? PDS_HOST, serviceDid: `did:web:${PDS_HOST}` }),
   dataDirectory: directory,
@@ -112,6 +118,7 @@ const pds = await PDS.fromEnv({
   disableSsrfProtection: true, // client metadata may be served from loopback
   serviceName: 'Reference PDS',
 })
+pds.ctx.cfg.service.port = pdsPort
 await pds.start()
 cleanups.push(() => pds.destroy())
 skipWaiting(pds.ctx.oauthProvider.accountManager)
@@ -238,6 +245,7 @@ const status = () => ({
   pds: pds.ctx.cfg.service.publicUrl,
   issuer: pds.ctx.cfg.oauth.issuer,
   plc: options.tls ? `https://${PLC_HOST}` : plcUrl,
+  pdsPort,
   frontPort: front?.address().port,
   nameServerPort: nameServer?.address().port,
   control: `http://127.0.0.1:${controlServer.address().port}`,

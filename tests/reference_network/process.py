@@ -87,6 +87,8 @@ class ReferenceNetwork:
     It speaks plain http on ports of `localhost`; with `tls`, https under host names
     (`https://pds.test`), for which `network` and `open_http` know the way. With
     `as_host` besides, such as `as.test`, the authorization server has that origin.
+    With `public_port` the PDS stands behind somebody who listens on that port of
+    `localhost`, and passes on to `pds_port`.
 
     Every call blocks. That is harmless inside an event loop as long as no answer
     depends on a server that runs in the same loop, and none here does.
@@ -95,11 +97,18 @@ class ReferenceNetwork:
     accounts: dict[str, Account]
     """The accounts made so far, by handle."""
 
-    def __init__(self, *, tls: bool = False, as_host: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        tls: bool = False,
+        as_host: str | None = None,
+        public_port: int | None = None,
+    ) -> None:
         """Prepare a network; `start()` runs it."""
         self.accounts = {}
         self._wants_tls = tls
         self._as_host = as_host
+        self._public_port = public_port
         self._tls: TlsSide | None = None
         self._process: subprocess.Popen[str] | None = None
         self._stderr: IO[str] | None = None
@@ -133,6 +142,8 @@ class ReferenceNetwork:
             folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
             self._tls = TlsSide(folder, as_host=self._as_host)
         arguments = self._tls.arguments if self._tls else []
+        if self._public_port is not None:
+            arguments = [*arguments, "--public-port", str(self._public_port)]
         environment = {k: os.environ[k] for k in _ENVIRONMENT if k in os.environ}
         environment |= self._tls.environment if self._tls else {}
         self._stderr = self._open.enter_context(
@@ -215,6 +226,11 @@ class ReferenceNetwork:
     def front_port(self) -> int:
         """The port of this machine behind all host names, with `tls`."""
         return int(self._ready["frontPort"])
+
+    @property
+    def pds_port(self) -> int:
+        """The port of this machine on which the PDS listens."""
+        return int(self._ready["pdsPort"])
 
     @property
     def network(self) -> Network:

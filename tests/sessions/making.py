@@ -6,11 +6,15 @@ import secrets
 from datetime import UTC, datetime
 from typing import Any
 
+from typing_extensions import override
+
 from atproto_oauth_asgi import ATProtoOAuthMiddleware
 from atproto_oauth_asgi.crypto.keys import generate_private_key
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.sessions.cookies import split_value
-from atproto_oauth_asgi.sessions.lifecycle import SealedSessions
+from atproto_oauth_asgi.sessions.lifecycle import OpenedSession, SealedSessions
+from atproto_oauth_asgi.sessions.lifetime import Lifetime
+from atproto_oauth_asgi.sessions.refresh import RefreshCoordinator
 
 NOW = 1_900_000_000.0
 HOUR_S = 3600.0
@@ -57,7 +61,14 @@ def make_session(*, expires_at: float | None = NOW, **changes: Any) -> OAuthSess
 
 
 def make_sessions(clock: Clock, *, max_age_s: float = MAX_AGE_S) -> SealedSessions:
-    return SealedSessions((SECRET,), context="test", clock=clock, max_age_s=max_age_s)
+    return SealedSessions(
+        (SECRET,), context="test", clock=clock, lifetime=Lifetime(limit_s=max_age_s)
+    )
+
+
+async def as_it_is(opened: OpenedSession) -> OpenedSession:
+    """Whatever fits into the cookies of a browser; here everything does."""
+    return opened
 
 
 def cookie_of(
@@ -68,5 +79,19 @@ def cookie_of(
 ) -> str:
     """The ``Cookie`` field of a browser that is logged in, without any login."""
     site = middleware._site
-    pairs = split_value(site.session_cookie(port), site.sessions.seal(session).value)
+    pairs = split_value(
+        site.session_cookie(port), site.sessions.sealed.seal(session).value
+    )
     return "; ".join(f"{name}={value}" for name, value in pairs)
+
+
+class Coordinator(RefreshCoordinator):
+    """One whose sessions all fit into cookies."""
+
+    @override
+    async def refresh(
+        self, opened: OpenedSession, *, may_send: bool = True
+    ) -> OpenedSession:
+        renewed = await super().refresh(opened, may_send=may_send)
+        assert isinstance(renewed, OpenedSession)
+        return renewed

@@ -7,9 +7,17 @@ import os
 import pytest
 
 from atproto_oauth_asgi.crypto.sealing import Sealer
+from atproto_oauth_asgi.exceptions import SessionExpired
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.sessions import lifecycle
-from atproto_oauth_asgi.sessions.lifecycle import SealedSessions, record_key
+from atproto_oauth_asgi.sessions.lifecycle import (
+    OpenedSession,
+    Past,
+    Reference,
+    SealedSessions,
+    record_key,
+)
+from atproto_oauth_asgi.sessions.lifetime import Lifetime
 from tests.sessions.making import (
     HOUR_S,
     MAX_AGE_S,
@@ -31,11 +39,11 @@ def members_of(session: OAuthSession) -> dict[str, object]:
 def test_sealed_when_opened_by_another_process_then_the_same_session() -> None:
     """Any worker with the same secret opens what another one has sealed."""
     session = make_session()
-    sealed = make_sessions(Clock()).seal(session, follows="before")
-    opened = make_sessions(Clock()).open(sealed.value)
-    assert opened is not None
+    sealed = make_sessions(Clock()).seal(session)
+    opened = make_sessions(Clock()).read(sealed.value)
+    assert isinstance(opened, OpenedSession)
     assert members_of(opened.session) == members_of(session)
-    assert (opened.follows, opened.sealed_at) == ("before", NOW)
+    assert (opened.renewed_at, opened.seen_at) == (NOW, NOW)
     assert opened.value == sealed.value
     private = opened.session.dpop_private_key.private_numbers()
     assert private == session.dpop_private_key.private_numbers()
@@ -55,11 +63,11 @@ def test_sealed_when_looked_at_then_holds_nothing_readable() -> None:
 def test_sealed_when_it_was_made_elsewhere_then_opens_as_nothing() -> None:
     """Another cookie, client or secret is another world."""
     sealed = make_sessions(Clock()).seal(make_session())
-    options = {"clock": Clock(), "max_age_s": MAX_AGE_S}
+    options = {"clock": Clock(), "lifetime": Lifetime(limit_s=MAX_AGE_S)}
     elsewhere = SealedSessions((SECRET,), context="other", **options)  # type: ignore[arg-type]
     stranger = SealedSessions((os.urandom(32),), context="test", **options)  # type: ignore[arg-type]
-    assert elsewhere.open(sealed.value) is None
-    assert stranger.open(sealed.value) is None
+    assert elsewhere.read(sealed.value) is None
+    assert stranger.read(sealed.value) is None
 
 
 @pytest.mark.covers("COOKIE-13", "CKE-13")
@@ -68,15 +76,15 @@ def test_sealed_when_keys_rotate_then_old_values_open_until_the_key_is_gone() ->
     old, new = SECRET, os.urandom(32)
 
     def having(*secrets: bytes) -> SealedSessions:
-        options = {"clock": Clock(), "max_age_s": MAX_AGE_S}
+        options = {"clock": Clock(), "lifetime": Lifetime(limit_s=MAX_AGE_S)}
         return SealedSessions(secrets, context="test", **options)  # type: ignore[arg-type]
 
     by_old = having(old).seal(make_session()).value
     by_both = having(new, old).seal(make_session()).value
-    assert having(new, old).open(by_old) is not None
-    assert having(new).open(by_both) is not None
-    assert having(new).open(by_old) is None
-    assert having(old).open(by_both) is None
+    assert having(new, old).read(by_old) is not None
+    assert having(new).read(by_both) is not None
+    assert having(new).read(by_old) is None
+    assert having(old).read(by_both) is None
 
 
 @pytest.mark.covers("COOKIE-05", "CKE-01", "CKE-02")
@@ -89,13 +97,13 @@ def test_sealed_when_changed_in_any_way_then_opens_as_nothing() -> None:
             value[:index] + chr(ord(value[index]) ^ 1 << bit) + value[index + 1 :]
             for bit in range(8)
         ]
-        assert [sessions.open(each) for each in flipped] == [None] * 8
+        assert [sessions.read(each) for each in flipped] == [None] * 8
     spellings = (value + "=", f'"{value}"', " " + value, value.replace(".", "%2e"), "")
-    assert [sessions.open(each) for each in spellings] == [None] * len(spellings)
+    assert [sessions.read(each) for each in spellings] == [None] * len(spellings)
 
 
 @pytest.mark.covers("SESS-06", "SESS-07", "SES-05", "COOKIE-06")
-def test_sealed_when_the_login_is_too_old_then_opens_as_nothing() -> None:
+def test_sealed_when_the_login_is_too_old_then_is_over() -> None:
     """The age counts from the login: sealing anew does not make it younger."""
     clock = Clock()
     sessions = make_sessions(clock)
@@ -103,12 +111,80 @@ def test_sealed_when_the_login_is_too_old_then_opens_as_nothing() -> None:
     first = sessions.seal(session)
     clock.now = NOW + MAX_AGE_S - 1
     second = sessions.seal(session)
-    assert sessions.open(first.value) is not None
-    assert sessions.remaining_s(session) == pytest.approx(1)
+    for each in (first, second):
+        sessions.check(each)
+        assert sessions.remaining_s(each) == pytest.approx(1)
+        assert sessions.cookie_lifetime_s(each) == pytest.approx(1)
     clock.now += 1
     for reader in (sessions, make_sessions(clock)):
-        assert reader.open(first.value) is None
-        assert reader.open(second.value) is None
+        for value in (first.value, second.value):
+            opened = reader.read(value)
+            assert isinstance(opened, OpenedSession)
+            with pytest.raises(SessionExpired):
+                reader.check(opened)
+
+
+@pytest.mark.covers("SESS-06", "SES-05")
+def test_sealed_when_the_limit_was_longer_then_the_shorter_counts() -> None:
+    """An application that lets people in for shorter means those who are in as well."""
+    clock = Clock()
+    opened = make_sessions(clock).seal(make_session(created_at=when(NOW)))
+    shorter = make_sessions(clock, max_age_s=HOUR_S)
+    assert shorter.remaining_s(opened) == pytest.approx(HOUR_S)
+    longer = make_sessions(clock, max_age_s=2 * MAX_AGE_S)
+    assert longer.remaining_s(opened) == pytest.approx(MAX_AGE_S)
+
+
+@pytest.mark.covers("SESS-07", "SES-05")
+def test_sealed_when_nobody_came_for_too_long_then_is_over() -> None:
+    """A visit counts once it is noted, and noting it is not due at each."""
+    clock = Clock()
+    sessions = SealedSessions(
+        (SECRET,),
+        context="test",
+        clock=clock,
+        lifetime=Lifetime(limit_s=MAX_AGE_S, idle_timeout_s=HOUR_S),
+    )
+    opened = sessions.seal(make_session(created_at=when(NOW)))
+    clock.now += 200
+    assert not sessions.wants_to_be_seen(opened)
+    clock.now += 200
+    assert sessions.wants_to_be_seen(opened)
+    seen = sessions.seal_seen(opened)
+    clock.now = NOW + HOUR_S + 100
+    with pytest.raises(SessionExpired):
+        sessions.check(opened)
+    sessions.check(seen)
+    assert seen.renewed_at == opened.renewed_at
+    # The cookie outlives it, so that the end can be told as what it is.
+    assert sessions.cookie_lifetime_s(seen) > HOUR_S
+
+
+@pytest.mark.covers("COOKIE-03", "LOG-01", "SESS-02")
+def test_reference_when_sealed_then_opens_as_one_and_shows_nothing() -> None:
+    """A browser holds who it is and which session, and nobody can read that."""
+    session = make_session()
+    made = make_sessions(Clock()).refer(session)
+    assert make_sessions(Clock()).read(made.value) == made
+    assert isinstance(made, Reference)
+    assert (made.did, made.session_id) == (session.did, session.session_id)
+    assert session.session_id not in made.value
+    assert made.value not in repr(made)
+
+
+@pytest.mark.parametrize("handle", ["alice.test", None])
+def test_past_when_sealed_then_opens_as_one(handle: str | None) -> None:
+    """Who it was and why it ended come back, and no token does."""
+    made = make_sessions(Clock()).remember(
+        "did:web:a.test", handle, code="account_moved"
+    )
+    assert make_sessions(Clock()).read(made.value) == made
+    assert isinstance(made, Past)
+    assert (made.did, made.handle, made.code) == (
+        "did:web:a.test",
+        handle,
+        "account_moved",
+    )
 
 
 @pytest.mark.covers("COOKIE-06", "CKE-17", "ASG-14")
@@ -122,7 +198,7 @@ def test_sealed_when_the_clock_is_set_back_then_a_minute_is_forgiven(
     value = sessions.seal(make_session()).value
     clock.now = NOW + step_s
     for reader in (sessions, make_sessions(clock)):
-        assert (reader.open(value) is not None) is is_open
+        assert (reader.read(value) is not None) is is_open
 
 
 @pytest.mark.covers("SESS-11", "ASG-15")
@@ -130,6 +206,9 @@ def test_sealed_when_the_clock_is_set_back_then_a_minute_is_forgiven(
     "text",
     [
         "",
+        "session",
+        "reference a b",
+        "past a b c d",
         "{}",
         '{"v":1}',
         "one two three\n{}",
@@ -145,7 +224,7 @@ def test_sealed_when_another_release_made_it_then_opens_as_nothing(text: str) ->
     value = Sealer((SECRET,), purpose="session").seal(
         text.encode("utf-8", "surrogateescape"), context="test", now=NOW
     )
-    assert make_sessions(Clock()).open(value) is None
+    assert make_sessions(Clock()).read(value) is None
 
 
 def test_opened_when_there_are_many_then_memory_is_bounded(
@@ -156,7 +235,7 @@ def test_opened_when_there_are_many_then_memory_is_bounded(
     sessions = make_sessions(Clock())
     values = [sessions.seal(make_session()).value for _ in range(5)]
     assert len(sessions._opened) == 3
-    assert all(sessions.open(value) is not None for value in values)
+    assert all(sessions.read(value) is not None for value in values)
 
 
 @pytest.mark.covers("REF-01")

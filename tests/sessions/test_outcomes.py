@@ -17,14 +17,20 @@ from atproto_oauth_asgi.exceptions import (
     StoreError,
     TimedOut,
 )
-from atproto_oauth_asgi.sessions import outcomes as module
-from atproto_oauth_asgi.sessions.lifecycle import OpenedSession, record_key
-from atproto_oauth_asgi.sessions.outcomes import LEASE_S, Outcomes
-from atproto_oauth_asgi.sessions.refresh import RefreshCoordinator
+from atproto_oauth_asgi.sessions import patience
+from atproto_oauth_asgi.sessions.lifecycle import OpenedSession
+from atproto_oauth_asgi.sessions.marks import LEASE_S
+from atproto_oauth_asgi.sessions.outcomes import Outcomes, outcome_key
 from atproto_oauth_asgi.sessions.tokens import SEND_BUDGET_S
 from atproto_oauth_asgi.stores.locks import Lease
 from atproto_oauth_asgi.stores.memory import MemoryStore
-from tests.sessions.making import Clock, make_session, make_sessions
+from tests.sessions.making import (
+    Clock,
+    Coordinator,
+    as_it_is,
+    make_session,
+    make_sessions,
+)
 from tests.sessions.token_server import TokenServer
 
 pytestmark = pytest.mark.anyio
@@ -65,14 +71,15 @@ class House:
         self.store = FlakyStore(self.clock)
         self.server = TokenServer(self.clock)
         self.opened = make_sessions(self.clock).seal(make_session())
-        self.key = record_key("outcome", self.opened.value)
+        self.key = outcome_key(self.opened)
 
-    def process(self) -> RefreshCoordinator:
-        return RefreshCoordinator(
+    def process(self) -> Coordinator:
+        return Coordinator(
             store=self.store,
             sessions=make_sessions(self.clock),
             send=self.server.refresh,
             revoke=self.server.revoke,
+            fit=as_it_is,
             clock=self.clock,
         )
 
@@ -82,7 +89,7 @@ class House:
 
     async def kill_before_send(self) -> None:
         """Somebody has said that it will send, and was never heard of again."""
-        await self.outcomes().mark(self.key, self.opened.session)
+        await self.outcomes().mark(self.opened)
 
     async def kill_before_save(self) -> None:
         """Somebody has sent the token, and died with the answer in its hands."""
@@ -90,13 +97,13 @@ class House:
         await self.server.refresh(self.opened.session)
 
     def renewed(self, token: str) -> OpenedSession:
-        session = self.opened.session.replace(access_token=token)
-        return make_sessions(self.clock).seal(session, follows=self.key)
+        session = self.opened.session.replace(access_token=token, renewals=1)
+        return make_sessions(self.clock).seal(session)
 
 
 @pytest.fixture
 def house(monkeypatch: pytest.MonkeyPatch) -> House:
-    monkeypatch.setattr(module, "_WAITS_TO_SAVE_S", (0.0, 0.0))
+    monkeypatch.setattr(patience, "_WAITS_S", (0.0, 0.0))
     return House()
 
 
@@ -170,11 +177,12 @@ async def test_refresh_when_it_failed_before_it_was_sent_then_leaves_no_mark(
     async def fail(*_: object) -> Any:
         raise TimedOut("the directory does not answer")
 
-    broken = RefreshCoordinator(
+    broken = Coordinator(
         store=house.store,
         sessions=make_sessions(house.clock),
         send=fail,
         revoke=house.server.revoke,
+        fit=as_it_is,
         clock=house.clock,
     )
     with pytest.raises(RefreshUnavailable):
@@ -207,12 +215,15 @@ async def test_outcome_when_a_slow_one_comes_late_then_the_newer_one_stays(
 ) -> None:
     """Who was taken for dead takes what others have kept."""
     slow, quick = house.outcomes(), house.outcomes()
-    mark = await slow.mark(house.key, house.opened.session)
+    mark = await slow.mark(house.opened)
     house.clock.now += LEASE_S
-    second = await quick.mark(house.key, house.opened.session)
+    second = await quick.mark(house.opened)
     assert second.was_interrupted
-    theirs = await quick.keep(house.key, house.renewed("quick"), version=second.version)
-    ours = await slow.keep(house.key, house.renewed("slow"), version=mark.version)
+    theirs = await quick.keep(
+        house.opened, house.renewed("quick"), version=second.version
+    )
+    ours = await slow.keep(house.opened, house.renewed("slow"), version=mark.version)
+    assert isinstance(ours, OpenedSession)
     assert (ours.value, ours.session.access_token) == (theirs.value, "quick")
 
 
@@ -221,11 +232,11 @@ async def test_outcome_when_the_store_lost_the_mark_then_is_kept_all_the_same(
 ) -> None:
     """A store that was emptied costs nobody a session."""
     outcomes = house.outcomes()
-    mark = await outcomes.mark(house.key, house.opened.session)
+    mark = await outcomes.mark(house.opened)
     await house.store.delete("outcome", house.key)
-    await outcomes.keep(house.key, house.renewed("new"), version=mark.version)
-    found = await house.outcomes().find(house.key)
-    assert found is not None
+    await outcomes.keep(house.opened, house.renewed("new"), version=mark.version)
+    found = await house.outcomes().find(house.opened)
+    assert isinstance(found, OpenedSession)
     assert found.session.access_token == "new"
 
 
@@ -235,14 +246,14 @@ async def test_outcome_when_another_mark_took_the_place_then_is_kept_over_it(
 ) -> None:
     """Tokens that have come are worth more than somebody's wish to fetch some."""
     outcomes = house.outcomes()
-    mark = await outcomes.mark(house.key, house.opened.session)
+    mark = await outcomes.mark(house.opened)
     house.clock.now += LEASE_S
-    theirs = await house.outcomes().mark(house.key, house.opened.session)
+    theirs = await house.outcomes().mark(house.opened)
     if state == "tried":
-        await house.outcomes().unmark(house.key, house.opened.session, theirs)
-    await outcomes.keep(house.key, house.renewed("new"), version=mark.version)
-    found = await house.outcomes().find(house.key)
-    assert found is not None
+        await house.outcomes().unmark(house.opened, theirs)
+    await outcomes.keep(house.opened, house.renewed("new"), version=mark.version)
+    found = await house.outcomes().find(house.opened)
+    assert isinstance(found, OpenedSession)
     assert found.session.access_token == "new"
 
 
@@ -253,7 +264,7 @@ async def test_mark_when_two_set_it_then_one_of_them_sends(house: House) -> None
 
     async def try_to(outcomes: Outcomes, name: str) -> None:
         try:
-            await outcomes.mark(house.key, house.opened.session)
+            await outcomes.mark(house.opened)
         except RefreshUnavailable:
             results.append(f"{name} waits")
         else:
@@ -275,8 +286,8 @@ async def test_outcome_when_saving_fails_for_a_moment_then_is_tried_again(
     """The tokens are there, so a hiccup is waited out."""
     house.store.failures = 2
     renewed = await house.process().refresh(house.opened)
-    found = await house.outcomes().find(house.key)
-    assert found is not None
+    found = await house.outcomes().find(house.opened)
+    assert isinstance(found, OpenedSession)
     assert found.value == renewed.value
 
 
@@ -344,14 +355,15 @@ async def test_end_when_somebody_else_has_renewed_then_their_tokens_stay(
 
     async def lose(*_: object) -> Any:
         quick = house.outcomes()
-        await quick.keep(house.key, house.renewed("quick"), version=0)
+        await quick.keep(house.opened, house.renewed("quick"), version=0)
         raise SessionRevoked("the refresh token was used")
 
-    slow = RefreshCoordinator(
+    slow = Coordinator(
         store=house.store,
         sessions=make_sessions(house.clock),
         send=lose,
         revoke=house.server.revoke,
+        fit=as_it_is,
         clock=house.clock,
     )
     assert (await slow.refresh(house.opened)).session.access_token == "quick"

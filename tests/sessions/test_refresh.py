@@ -24,9 +24,10 @@ from atproto_oauth_asgi.exceptions import (
     TimedOut,
     Unreachable,
 )
-from atproto_oauth_asgi.sessions import refresh
+from atproto_oauth_asgi.sessions import refresh, revocation
 from atproto_oauth_asgi.sessions.lifecycle import OpenedSession, SealedSessions
-from atproto_oauth_asgi.sessions.refresh import RefreshCoordinator
+from atproto_oauth_asgi.sessions.lifetime import Lifetime
+from atproto_oauth_asgi.sessions.outcomes import outcome_key
 from atproto_oauth_asgi.stores import MemoryStore
 from tests.sessions.making import (
     HOUR_S,
@@ -34,6 +35,8 @@ from tests.sessions.making import (
     NOW,
     SECRET,
     Clock,
+    Coordinator,
+    as_it_is,
     make_session,
     make_sessions,
 )
@@ -52,13 +55,14 @@ class House:
         self.store = store or MemoryStore(clock=self.clock)
         self.coordinator = self.another_process()
 
-    def another_process(self) -> RefreshCoordinator:
+    def another_process(self) -> Coordinator:
         """A coordinator that shares nothing but the store and the secret."""
-        return RefreshCoordinator(
+        return Coordinator(
             store=self.store,
             sessions=make_sessions(self.clock),
             send=self.server.refresh,
             revoke=self.server.revoke,
+            fit=as_it_is,
             clock=self.clock,
         )
 
@@ -78,7 +82,7 @@ async def test_refresh_when_fifty_ask_then_one_is_sent() -> None:
     opened = house.log_in()
     values: list[str] = []
 
-    async def ask(coordinator: RefreshCoordinator) -> None:
+    async def ask(coordinator: Coordinator) -> None:
         values.append((await coordinator.refresh(opened)).value)
 
     async with anyio.create_task_group() as group:
@@ -277,7 +281,7 @@ async def test_end_when_the_session_was_renewed_then_the_newest_token_is_revoked
     house.clock.now += HOUR_S
     for each in (opened, renewed):
         with pytest.raises(SessionRevoked):
-            await house.coordinator.check_alive(each.session)
+            await house.coordinator.tombstones.check(each.session)
         with pytest.raises(SessionRevoked):
             await house.coordinator.refresh(each)
 
@@ -287,7 +291,7 @@ async def test_end_when_a_refresh_is_under_way_then_its_new_tokens_are_revoked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The tombstone wins over whatever the refresh brings."""
-    monkeypatch.setattr(refresh, "_LOGOUT_LOCK_S", 0.01)
+    monkeypatch.setattr(refresh, "LOGOUT_LOCK_S", 0.01)
     house = House()
     opened = house.log_in()
 
@@ -366,7 +370,7 @@ async def test_end_when_the_server_fails_then_it_is_over_all_the_same(
     house.coordinator._revoke = fail
     await house.coordinator.end(opened)
     with pytest.raises(SessionRevoked):
-        await house.coordinator.check_alive(opened.session)
+        await house.coordinator.tombstones.check(opened.session)
 
 
 @pytest.mark.covers("LOGOUT-02", "OUT-02")
@@ -374,14 +378,14 @@ async def test_end_when_the_server_hangs_then_gives_up_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A server that never answers keeps nobody at the logout."""
-    monkeypatch.setattr(refresh, "_REVOCATION_BUDGET_S", 0.01)
+    monkeypatch.setattr(revocation, "_BUDGET_S", 0.01)
     house = House()
     opened = house.log_in()
     house.coordinator._revoke = lambda _: anyio.sleep_forever()
     with anyio.fail_after(5):
         await house.coordinator.end(opened)
     with pytest.raises(SessionRevoked):
-        await house.coordinator.check_alive(opened.session)
+        await house.coordinator.tombstones.check(opened.session)
 
 
 @pytest.mark.covers("LOGOUT-02")
@@ -438,7 +442,7 @@ async def test_outcome_when_a_record_was_moved_then_it_is_not_adopted() -> None:
     theirs = await house.coordinator.refresh(other)
     await house.store.save(
         "outcome",
-        refresh._outcome_key(mine),
+        outcome_key(mine),
         theirs.value.encode(),
         expires_at=NOW + HOUR_S,
     )
@@ -472,7 +476,7 @@ async def test_refresh_when_the_outcome_cannot_be_read_here_then_it_is_no_end() 
         (b"a newer secret of 32 bytes or more", SECRET),
         context="test",
         clock=house.clock,
-        max_age_s=MAX_AGE_S,
+        lifetime=Lifetime(limit_s=MAX_AGE_S),
     )
     elsewhere = house.another_process()
     elsewhere._sessions = newer
@@ -556,7 +560,7 @@ async def test_end_when_it_meets_a_refresh_at_any_step_then_nothing_lives_on(
     step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However the two interleave, the newest tokens are revoked and nobody is in."""
-    monkeypatch.setattr(refresh, "_LOGOUT_LOCK_S", 0.01)
+    monkeypatch.setattr(refresh, "LOGOUT_LOCK_S", 0.01)
     store = StepwiseStore(Clock())
     house = House(store=store, during=store._step)
     opened = house.log_in()

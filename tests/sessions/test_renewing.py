@@ -21,14 +21,16 @@ from atproto_oauth_asgi.exceptions import (
     Unreachable,
 )
 from atproto_oauth_asgi.models import OAuthSession
-from atproto_oauth_asgi.sessions import renewing
+from atproto_oauth_asgi.sessions import patience, renewing
 from atproto_oauth_asgi.sessions.keeper import (
     KeptSessions,
     OnePerAccount,
     SessionKeeper,
 )
+from atproto_oauth_asgi.sessions.lifetime import Lifetime
 from atproto_oauth_asgi.sessions.own_tokens import OwnTokens
-from atproto_oauth_asgi.sessions.records import RecordedSessions, RecordSealer
+from atproto_oauth_asgi.sessions.record_sealer import RecordSealer
+from atproto_oauth_asgi.sessions.records import RecordedSessions
 from atproto_oauth_asgi.sessions.renewing import SharedRenewal
 from atproto_oauth_asgi.sessions.tokens import (
     BeforeSend,
@@ -95,6 +97,11 @@ class Process:
         self.renewals = SharedRenewal(tokens, keeper, clock=server.clock)
 
 
+@pytest.fixture(autouse=True)
+def _in_no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "_WAITS_S", (0.0, 0.0, 0.0))
+
+
 @pytest.fixture
 def server() -> Server:
     return Server(Clock())
@@ -106,7 +113,7 @@ def kept(request: pytest.FixtureRequest, server: Server) -> KeptSessions:
         return OnePerAccount(MemorySessionStore())
     clock = server.clock
     sealer = RecordSealer((SECRET,), client_id="client", clock=clock)
-    return RecordedSessions(MemoryStore(clock=clock), sealer)
+    return RecordedSessions(MemoryStore(clock=clock), sealer, lifetime=Lifetime())
 
 
 def anybody(session: OAuthSession) -> bool:
@@ -184,7 +191,7 @@ async def test_renew_when_two_processes_share_records_then_one_waits(
     """The lock of the store keeps them apart, at the same moment too."""
     clock = server.clock
     sealer = RecordSealer((SECRET,), client_id="client", clock=clock)
-    kept = RecordedSessions(MemoryStore(clock=clock), sealer)
+    kept = RecordedSessions(MemoryStore(clock=clock), sealer, lifetime=Lifetime())
     session = await begun(kept)
     got: list[str | None] = []
 
@@ -307,7 +314,7 @@ async def test_renew_when_logged_out_meanwhile_then_new_tokens_are_revoked(
     clock = server.clock
     sealer = RecordSealer((SECRET,), client_id="client", clock=clock)
     # Who ends it does not wait for the lock.
-    kept = RecordedSessions(MemoryStore(clock=clock), sealer)
+    kept = RecordedSessions(MemoryStore(clock=clock), sealer, lifetime=Lifetime())
     session = await begun(kept)
 
     class LoggedOutMeanwhile(Server):
@@ -514,9 +521,8 @@ async def test_renew_when_waiting_for_somebody_else_then_can_be_cancelled(
     """Only what is sent and saved may not be broken off."""
     clock = server.clock
     store = MemoryStore(clock=clock)
-    kept = RecordedSessions(
-        store, RecordSealer((SECRET,), client_id="client", clock=clock)
-    )
+    sealer = RecordSealer((SECRET,), client_id="client", clock=clock)
+    kept = RecordedSessions(store, sealer, lifetime=Lifetime())
     session = await begun(kept)
     async with kept.lock(session):
         with anyio.move_on_after(0.02) as budget:
@@ -601,7 +607,7 @@ async def test_records_when_sessions_have_no_id_then_accounts_stay_apart(
     """Sessions that were made by hand, out of data from elsewhere."""
     clock = server.clock
     sealer = RecordSealer((SECRET,), client_id="client", clock=clock)
-    kept = RecordedSessions(MemoryStore(clock=clock), sealer)
+    kept = RecordedSessions(MemoryStore(clock=clock), sealer, lifetime=Lifetime())
     alice = make_session(refresh_token="a", session_id="")
     bob = make_session(refresh_token="b", session_id="", did="did:plc:" + "b" * 24)
     for each in (alice, bob):
@@ -701,7 +707,7 @@ async def test_unsaved_when_another_has_renewed_since_then_newer_tokens_stay(
     kept = OnePerAccount(store)
     session = await begun(kept)
     one, other = Process(server, kept), Process(server, kept)
-    store.lost = 1
+    store.lost = 4
     with pytest.raises(StoreError):
         await one.renewals.renew(session)
     server.clock.now += 3600
@@ -738,27 +744,60 @@ async def test_unsaved_when_the_record_has_ended_since_then_is_revoked(
     clock = server.clock
 
     class Down(MemoryStore):
-        is_down = False
+        saves_left = 99
 
         @override
         async def save(self, *args: Any, **named: Any) -> int | None:
-            if self.is_down:
+            self.saves_left -= 1
+            if self.saves_left < 0:
                 raise StoreError("the store is down")
             return await super().save(*args, **named)
 
     store = Down(clock=clock)
     sealer = RecordSealer((SECRET,), client_id="client", clock=clock)
-    kept = RecordedSessions(store, sealer)
+    kept = RecordedSessions(store, sealer, lifetime=Lifetime())
     session = await begun(kept)
     process = Process(server, kept)
-    store.is_down = True
+    store.saves_left = 1  # the mark, and not the tokens
     with pytest.raises(StoreError):
         await process.renewals.renew(session)
-    store.is_down = False
+    store.saves_left = 99
     await kept.end(session, code=SessionRevoked.code)
     with pytest.raises(SessionRevoked):
         await process.renewals.renew(session)
     assert server.revoked == ["r+"]
+
+
+@pytest.mark.covers("REF-19", "RFR-19")
+async def test_unsaved_when_the_store_is_back_then_others_find_it(
+    server: Server,
+) -> None:
+    """Whoever asks here first sees to it, before another process sends a used token."""
+
+    class Down(MemoryStore):
+        saves_left = 99
+
+        @override
+        async def save(self, *args: Any, **named: Any) -> int | None:
+            self.saves_left -= 1
+            if self.saves_left < 0:
+                raise StoreError("the store is down")
+            return await super().save(*args, **named)
+
+    store = Down(clock=server.clock)
+    sealer = RecordSealer((SECRET,), client_id="client", clock=server.clock)
+    kept = RecordedSessions(store, sealer, lifetime=Lifetime())
+    session = await begun(kept)
+    one, other = Process(server, kept), Process(server, kept)
+    store.saves_left = 1
+    with pytest.raises(StoreError):
+        await one.renewals.renew(session)
+    await one.renewals.save_another()
+    store.saves_left = 99
+    await one.renewals.save_another()
+    server.clock.now += 60
+    assert (await other.renewals.renew(session)).refresh_token == "r+"
+    assert server.sent == ["r"]
 
 
 async def test_end_when_the_server_is_slow_then_nobody_renews_it_meanwhile(
@@ -784,7 +823,7 @@ async def test_renew_when_somebody_holds_the_lock_for_long_then_it_is_no_fault_o
     monkeypatch.setattr(renewing, "_LOCK_WAIT_S", 0.02)
     clock = server.clock
     sealer = RecordSealer((SECRET,), client_id="client", clock=clock)
-    kept = RecordedSessions(MemoryStore(clock=clock), sealer)
+    kept = RecordedSessions(MemoryStore(clock=clock), sealer, lifetime=Lifetime())
     session = await begun(kept)
     async with kept.lock(session):
         with pytest.raises(RefreshUnavailable):

@@ -57,6 +57,7 @@ class TokenServer:
             raise SessionRevoked(message)
         self.given.append(secrets.token_urlsafe() if self._rotates else token)
         return session.replace(
+            renewals=session.renewals + 1,
             access_token=secrets.token_urlsafe(),
             refresh_token=self.given[-1],
             expires_at=when(self._clock()) + timedelta(seconds=HOUR_S),

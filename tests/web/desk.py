@@ -33,8 +33,8 @@ class Desk:
         self.app = make_middleware(app, clock=self.clock, **options)
         self.server = TokenServer(self.clock)
         self.site: Site = self.app._site
-        self.site.coordinator._send = self.server.refresh
-        self.site.coordinator._revoke = self.server.revoke
+        tokens: Any = self.site.client.sessions.tokens
+        tokens.renew, tokens.revoke = self.server.refresh, self.server.revoke
 
     def cookie(self, session: OAuthSession | None = None) -> tuple[str, str]:
         """The header of a browser; its access token lives on unless said otherwise."""

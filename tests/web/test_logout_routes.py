@@ -6,7 +6,7 @@ import anyio
 import pytest
 from starlette.types import ASGIApp
 
-from atproto_oauth_asgi.sessions import refresh
+from atproto_oauth_asgi.sessions import revocation
 from atproto_oauth_asgi.testing import behaviours
 from tests.network.atproto import (
     ALICE,
@@ -167,7 +167,7 @@ async def test_logout_when_the_server_hangs_then_the_answer_comes_in_time(
     site: WebSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody sits in front of a logout that does not end."""
-    monkeypatch.setattr(refresh, "_REVOCATION_BUDGET_S", 0.05)
+    monkeypatch.setattr(revocation, "_BUDGET_S", 0.05)
     async with site.browser() as browser:
         await browser.log_in()
         site.servers.on(ISSUER + REVOKE, behaviours.hang())

@@ -1,0 +1,86 @@
+"""Who was logged out: a cookie is dead although it still opens."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from atproto_oauth_asgi.exceptions import LoggedOut
+from atproto_oauth_asgi.models import OAuthSession
+from atproto_oauth_asgi.sessions.lifecycle import OpenedSession, record_key
+from atproto_oauth_asgi.sessions.marks import read_number
+from atproto_oauth_asgi.stores.base import RecordStore
+
+_KIND = "tombstone"
+_CURRENT_FOR_S = 2.0
+_ANSWERS_KEPT = 10_000
+# No browser keeps a cookie for longer. Spec: draft-ietf-httpbis-rfc6265bis 5.5.
+_ACCOUNT_KEPT_S = 400 * 86400.0
+
+
+class Tombstones:
+    """Keeps them for all who share the store, as long as a cookie could live."""
+
+    def __init__(self, store: RecordStore, *, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._clock = clock
+        self._alive: OrderedDict[str, float] = OrderedDict()
+
+    async def check(self, session: OAuthSession) -> None:
+        """Check that nobody has logged this session out.
+
+        Raises:
+            LoggedOut: somebody has.
+            StoreError: the store does not answer.
+        """
+        self._alive.pop(session.session_id, None)
+        if await self._store.load(_KIND, _key_of(session)):
+            raise LoggedOut("the session was logged out")
+        everywhere = await self._store.load(_KIND, _account_key(session.did))
+        if everywhere and session.created_at.timestamp() <= read_number(everywhere):
+            raise LoggedOut("the account was logged out everywhere")
+        self._alive[session.session_id] = self._clock()
+        if len(self._alive) > _ANSWERS_KEPT:
+            self._alive.popitem(last=False)
+
+    async def check_lately(self, session: OAuthSession) -> None:
+        """Check the same; an answer of the last two seconds will do.
+
+        A log-out through this process is known at once.
+        """
+        checked_at = self._alive.get(session.session_id)
+        if checked_at is None or not (0 <= self._clock() - checked_at < _CURRENT_FOR_S):
+            await self.check(session)
+
+    async def bury(self, opened: OpenedSession) -> None:
+        """Write that a session was logged out.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        key = _key_of(opened.session)
+        await self._store.save(_KIND, key, b"1", expires_at=opened.ends_at)
+        self._alive.pop(opened.session.session_id, None)
+
+    async def bury_account(self, did: str) -> None:
+        """Write that all sessions that an account has by now are logged out.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        now = self._clock()
+        await self._store.save(
+            _KIND,
+            _account_key(did),
+            repr(now).encode(),
+            expires_at=now + _ACCOUNT_KEPT_S,
+        )
+        self._alive.clear()
+
+
+def _key_of(session: OAuthSession) -> str:
+    return record_key(session.session_id)
+
+
+def _account_key(did: str) -> str:
+    return record_key("did", did)
