@@ -415,7 +415,7 @@ def test_log_when_a_cookie_is_forged_or_dead_then_is_quiet_but_at_debug(
     assert browser.get("/").json() == {"did": None}
     assert len(day.lines(logging.INFO)) == before
     assert day.lines()[-2:] == [
-        f"DEBUG session is over: did={day.alice.did} code=session_revoked",
+        f"DEBUG session is over: did={day.alice.did} code=logged_out",
         "DEBUG session cookie not readable",
     ]
 

