@@ -10,6 +10,11 @@ T ?=
 # Groups of rules that `make conformance` wants to be closed: REQUIRE=NET,DOS
 REQUIRE ?=
 
+DEMO = $(or $(DEMO_$(NETWORK)),$(error NETWORK is local, reference or live))
+DEMO_local := atproto_oauth_asgi demo
+DEMO_reference := tests.reference_network.demo
+DEMO_live := atproto_oauth_asgi demo --live
+
 VENV := .venv
 BIN := $(VENV)/bin
 PDS := tests/reference_network
@@ -29,7 +34,7 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(INSTALLED) $(if $(filter reference,$(NETWORK)),$(PDS_INSTALLED)) ## a login to try, at once (NETWORK=reference: the official PDS; live: your own account)
-	@$(BIN)/python -m tests.reference_network.demo $(NETWORK)
+	@$(BIN)/python -m $(DEMO)
 
 ifeq ($(strip $(T)),)
 test: $(INSTALLED) $(PDS_INSTALLED) ## every test, with coverage; or some, without: make test T=tests/protocol

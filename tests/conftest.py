@@ -11,6 +11,7 @@ import pytest
 pytest_plugins = [
     "tests.reference_network.fixtures",
     "tests.browser.fixtures",
+    "tests.cli.deployment",
     "tests.conformance.recorder",
     "tests.network.staging",
     "tests.services.fixtures",

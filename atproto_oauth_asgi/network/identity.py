@@ -201,7 +201,7 @@ class IdentityResolver:
 
     async def _ask_for_did(self, handle: Handle) -> Did:
         if self._network.handle_resolver_url is not None:
-            return await self._ask_service(handle, self._network.handle_resolver_url)
+            return await self.did_by_service(handle, self._network.handle_resolver_url)
         by_dns, by_web = await self._ask_both(handle)
         if isinstance(by_dns.error, AmbiguousHandle):
             raise by_dns.error
@@ -220,16 +220,24 @@ class IdentityResolver:
 
         async def ask_web() -> None:
             nonlocal by_web
-            by_web = await _outcome(self._ask_web(handle))
+            by_web = await _outcome(self.did_by_web(handle))
 
         async with anyio.create_task_group() as group:
             group.start_soon(ask_web)
-            by_dns = await _outcome(self._ask_dns(handle))
+            by_dns = await _outcome(self.did_by_dns(handle))
             if by_dns.did is not None or isinstance(by_dns.error, AmbiguousHandle):
                 group.cancel_scope.cancel()
         return by_dns, by_web
 
-    async def _ask_dns(self, handle: Handle) -> Did | None:
+    async def did_by_dns(self, handle: Handle) -> Did | None:
+        """Return the DID in the TXT records of a handle, or None if there is none.
+
+        Raises:
+            AmbiguousHandle: the records name several accounts.
+            TransportError: the question was not answered.
+
+        Spec: atproto "Handle", "DNS TXT Method".
+        """
         if len(handle) > _LONGEST_HANDLE_IN_DNS:
             return None
         records = await self._query_txt(
@@ -239,7 +247,14 @@ class IdentityResolver:
         )
         return parse_did_records(records, policy=self._policy)
 
-    async def _ask_web(self, handle: Handle) -> Did | None:
+    async def did_by_web(self, handle: Handle) -> Did | None:
+        """Return the DID that a handle's web server names, or None if it names none.
+
+        Raises:
+            TransportError: the server is out of order, or took too long.
+
+        Spec: atproto "Handle", "HTTPS well-known Method".
+        """
         what = "handle"
         try:
             # All hops together are one step, in the time of one.
@@ -283,7 +298,13 @@ class IdentityResolver:
             max_body_bytes=_WELL_KNOWN_BYTES,
         )
 
-    async def _ask_service(self, handle: Handle, service: str) -> Did:
+    async def did_by_service(self, handle: Handle, service: str) -> Did:
+        """Return the DID that another resolver, at this origin, gives for a handle.
+
+        Raises:
+            HandleNotFound: it knows none.
+            TransportError: it did not answer.
+        """
         what = "handle"
         url = f"{service}/xrpc/com.atproto.identity.resolveHandle?handle={handle}"
         response = await self._fetcher.fetch("GET", url, what=what)

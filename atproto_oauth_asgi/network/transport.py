@@ -158,7 +158,7 @@ def _build_pool(network: Network) -> httpcore.AsyncConnectionPool:
 
     _user_agent()  # reads files, so not in the event loop
     return httpcore.AsyncConnectionPool(
-        ssl_context=network.ssl_context or _default_context(),
+        ssl_context=network.ssl_context or default_context(),
         network_backend=GuardedBackend(network),
         max_connections=None,
         max_keepalive_connections=_MAX_IDLE_CONNECTIONS,
@@ -256,7 +256,8 @@ def _keep_headers_out_of_logs() -> None:
 
 
 @cache
-def _default_context() -> ssl.SSLContext:
+def default_context() -> ssl.SSLContext:
+    """Return what checks certificates unless a network has a context of its own."""
     return httpx.create_ssl_context(trust_env=False)
 
 

@@ -36,9 +36,9 @@ def open_transport(world: World) -> GuardedTransport:
 @pytest.fixture
 def no_known_authorities() -> Iterator[None]:
     """The default authorities are read anew, in the test and after it."""
-    transporting._default_context.cache_clear()
+    transporting.default_context.cache_clear()
     yield
-    transporting._default_context.cache_clear()
+    transporting.default_context.cache_clear()
 
 
 @pytest.mark.covers("NET-12", "NET-15", "RES-08")

@@ -13,6 +13,8 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
+from atproto_oauth_asgi.cli import demo as command
+from atproto_oauth_asgi.cli.main import main
 from tests.browser.fixtures import BrowserPage, Screenshots
 from tests.reference_network.process import (
     NetworkNotInstalledError,
@@ -32,6 +34,8 @@ async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": body})
 """
+
+MODULE = "atproto_oauth_asgi demo"
 
 Start = Callable[..., "Demo"]
 
@@ -80,10 +84,13 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     monkeypatch.setenv("ATPROTO_PLC_URL", "http://left-over.test")
     started: list[subprocess.Popen[str]] = []
 
-    def start(*network: str, app: str = "stub_app:app") -> Demo:
-        module = "tests.reference_network.demo"
+    def start(
+        *arguments: str, app: str | None = "stub_app:app", module: str = MODULE
+    ) -> Demo:
+        named = [] if app is None else ["--app", app]
+        words = module.split()
         process = subprocess.Popen(
-            [sys.executable, "-m", module, *network, "--app", app],
+            [sys.executable, "-m", *words, *arguments, *named],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -126,7 +133,7 @@ def test_local_demo_when_stopped_then_leaves_quietly(
     start: Start, number: signal.Signals
 ) -> None:
     """It serves against the in-process network; a signal ends both."""
-    demo = start("local")
+    demo = start()
     query = {"handle": demo.accounts[0][0]}
     url = f"{demo.pds_url}/xrpc/com.atproto.identity.resolveHandle"
     assert httpx.get(url, params=query).json()["did"].startswith("did:plc:")
@@ -141,11 +148,15 @@ def test_demo_when_no_network_is_named_then_is_the_local_one(start: Start) -> No
 
 
 @pytest.mark.parametrize(
-    ("arguments", "needs"),
-    [((), False), (("NETWORK=live",), False), (("NETWORK=reference",), True)],
+    ("arguments", "module"),
+    [
+        ((), MODULE),
+        (("NETWORK=live",), f"{MODULE} --live"),
+        (("NETWORK=reference",), "tests.reference_network.demo"),
+    ],
 )
 def test_make_demo_when_packages_are_stale_then_fetches_what_is_needed(
-    arguments: tuple[str, ...], *, needs: bool
+    arguments: tuple[str, ...], module: str
 ) -> None:
     """Whoever has just cloned waits for npm only if the official PDS is wanted."""
     stale = "tests/reference_network/package.json"
@@ -156,16 +167,17 @@ def test_make_demo_when_packages_are_stale_then_fetches_what_is_needed(
         check=True,
         text=True,
     )
-    assert "tests.reference_network.demo" in done.stdout
-    assert ("npm" in done.stdout) is needs
+    assert done.stdout.rstrip().endswith(f"python -m {module}")
+    assert ("npm" in done.stdout) is ("reference" in module)
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("app", [None, "examples.fastapi_app:app"])
 def test_local_demo_when_opened_in_a_browser_then_whole_login_works(
-    start: Start, browser_page: BrowserPage, screenshots: Screenshots
+    start: Start, browser_page: BrowserPage, screenshots: Screenshots, app: str | None
 ) -> None:
     """What is printed is all that a stranger needs: log in, post, log out."""
-    demo = start("local", app="examples.fastapi_app:app")
+    demo = start(app=app)
     page = browser_page.page
     handle, password = demo.accounts[0]
     page.goto(demo.address)
@@ -194,7 +206,7 @@ def test_local_demo_when_password_is_wrong_or_denied_then_pages_tell(
     start: Start, browser_page: BrowserPage, screenshots: Screenshots
 ) -> None:
     """A mistake can be corrected on the page, and a no leads back to the app."""
-    demo = start("local", app="examples.fastapi_app:app")
+    demo = start(app="examples.fastapi_app:app")
     page = browser_page.page
     page.goto(f"{demo.address}/oauth/login")
     page.get_by_label("Your handle").fill("bob.test")
@@ -213,7 +225,7 @@ def test_local_demo_when_somebody_stays_signed_in_then_others_still_can(
     start: Start, browser_page: BrowserPage, screenshots: Screenshots
 ) -> None:
     """The page offers who is signed in, and takes whom the application names."""
-    demo = start("local", app="examples.fastapi_app:app")
+    demo = start(app="examples.fastapi_app:app")
     page = browser_page.page
 
     def enter(handle: str) -> None:
@@ -245,7 +257,7 @@ def test_reference_demo_when_stopped_then_leaves_quietly(start: Start) -> None:
         check_node_modules()
     except NetworkNotInstalledError as error:
         pytest.skip(str(error))
-    demo = start("reference")
+    demo = start(module="tests.reference_network.demo")
     handle, password = demo.accounts[0]
     sign_in = httpx.post(
         f"{demo.pds_url}/xrpc/com.atproto.server.createSession",
@@ -257,7 +269,7 @@ def test_reference_demo_when_stopped_then_leaves_quietly(start: Start) -> None:
 
 def test_live_demo_when_started_then_uses_no_local_network(start: Start) -> None:
     """The example is left to its defaults, whatever the shell had set."""
-    demo = start("live")
+    demo = start("--live")
     assert set(httpx.get(demo.address).json().values()) == {None}
     assert "public" in demo.output
     assert demo.stop(signal.SIGTERM) == (0, "")
@@ -265,7 +277,7 @@ def test_live_demo_when_started_then_uses_no_local_network(start: Start) -> None
 
 def test_demo_when_port_is_taken_then_uses_another(start: Start) -> None:
     """Something on the usual port does not stop the demo."""
-    first, second = start("live"), start("live")
+    first, second = start("--live"), start("--live")
     assert first.address != second.address
     assert is_open(first.address)
     assert is_open(second.address)
@@ -275,8 +287,27 @@ def test_demo_when_application_is_broken_then_fails_with_its_error(
     start: Start,
 ) -> None:
     """What is wrong with the application is shown, and the demo does not hang."""
-    demo = start("live", app="no_such_module:app")
+    demo = start("--live", app="no_such_module:app")
     _, errors = demo.process.communicate(timeout=30)
-    assert demo.process.returncode == 1
+    assert demo.process.returncode == 2
     assert "no_such_module" in errors
     assert "Traceback" not in errors
+
+
+def test_demo_when_port_is_named_then_is_that_one_or_an_error(start: Start) -> None:
+    """A port that is asked for is not replaced by another."""
+    first = start("--live")
+    port = first.address.rpartition(":")[2]
+    second = start("--live", "--port", port)
+    _, errors = second.process.communicate(timeout=30)
+    assert second.process.returncode == 2
+    assert f"nobody can listen on {port}" in errors
+
+
+def test_demo_when_uvicorn_is_missing_then_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is no dependency of the package; who lacks it is told."""
+    monkeypatch.setattr(command, "find_spec", lambda _: None)
+    assert main(["demo", "--live"]) == 2
+    assert "pip install uvicorn" in capsys.readouterr().err

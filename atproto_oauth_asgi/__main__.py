@@ -1,0 +1,8 @@
+"""``python -m atproto_oauth_asgi``: the command line."""
+
+import sys
+
+from atproto_oauth_asgi.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())
