@@ -41,6 +41,7 @@ from atproto_oauth_asgi import (
     sdk,
     sync,
 )
+from atproto_oauth_asgi.cli.main import main as keygen
 from atproto_oauth_asgi.web.forms import BadForm
 from atproto_oauth_asgi.web.texts import STATUS_CODES
 from tests.notes_app import development
@@ -96,6 +97,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (tmp_path / "client-key.pem").write_bytes(pem)
     monkeypatch.chdir(tmp_path)
+    keygen(["keygen"])
+    keygen(["keygen", "--key=client-key-2027.json", "--secret=secret-key-2027.txt"])
     monkeypatch.setenv("SECRET_KEY", _SECRET)
     monkeypatch.delenv("ATPROTO_PLC_URL", raising=False)
 

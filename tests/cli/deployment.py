@@ -100,9 +100,9 @@ class Deployment:
 
     def __init__(self, network: AtprotoNetwork, folder: Path) -> None:
         self.network = network
-        self._authority = folder / "authority.pem"
+        self.authority = folder / "authority.pem"
         certificate = authority()._certificate
-        self._authority.write_bytes(certificate.public_bytes(Encoding.PEM))
+        self.authority.write_bytes(certificate.public_bytes(Encoding.PEM))
 
     def serve(self, app: ASGIApp | None = None, **options: Any) -> ASGIApp:
         """Put an application behind the name; that of ``make_app`` unless given."""
@@ -128,7 +128,7 @@ class Deployment:
     def reaching(self) -> list[str]:
         """The arguments that lead here."""
         return [
-            *("--ca", str(self._authority)),
+            *("--ca", str(self.authority)),
             *("--connect", f"127.0.0.1:{self.network.internet._port}"),
             *("--private", HOST),
         ]
