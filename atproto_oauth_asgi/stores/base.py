@@ -170,6 +170,17 @@ class RecordStore(Protocol):
         """
 
 
+class ListsOwnedKeys(Protocol):
+    """What the stores of this library can besides, for people who look after them."""
+
+    async def owned_keys(self, kind: str) -> Sequence[str]:
+        """Return the keys of all records of a kind that have an owner, in no order.
+
+        It reads the whole store, and what is saved or deleted meanwhile may be missing
+        or among them: nothing that answers requests asks for it.
+        """
+
+
 def _warn_once(store: type) -> None:
     if store not in _warned:
         _warned.add(store)

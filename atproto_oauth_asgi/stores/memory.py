@@ -156,6 +156,14 @@ class MemoryStore:
             if row_kind == kind and row.owner == owner
         ]
 
+    async def owned_keys(self, kind: str) -> list[str]:
+        """Return the keys of records that have an owner; see ``ListsOwnedKeys``."""
+        return [
+            key
+            for (row_kind, key), row in self._rows.items()
+            if row_kind == kind and row.owner is not None
+        ]
+
     def lock(self, key: str, lease_s: float) -> AbstractAsyncContextManager[Lease]:
         """Return a context for one at a time; as ``RecordStore.lock``."""
         return self._locks.lock(key, lease_s)

@@ -121,6 +121,13 @@ class PostgresStore:
         )
         return [decode(key) for (key,) in rows]
 
+    async def owned_keys(self, kind: str) -> list[str]:
+        """Return the keys of records that have an owner; see ``ListsOwnedKeys``."""
+        rows = await self._run(
+            sql.OWNED_KEYS, {"kind": encode(kind), "now": float(self._clock())}
+        )
+        return [decode(key) for (key,) in rows]
+
     def lock(self, key: str, lease_s: float) -> AbstractAsyncContextManager[Lease]:
         """Return a context for one at a time; as ``RecordStore.lock``."""
         name = {"id": digest_of(key)}

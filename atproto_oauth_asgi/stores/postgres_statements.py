@@ -61,6 +61,11 @@ KEYS = Template("""
 SELECT key FROM $records WHERE owner_id = %(owner_id)s AND expires_at > %(now)s
 """)
 
+OWNED_KEYS = Template("""
+SELECT key FROM $records
+WHERE kind = %(kind)s AND owner_id IS NOT NULL AND expires_at > %(now)s
+""")
+
 LOCK = Template("""
 INSERT INTO $locks AS old (id, token, ends_at)
 VALUES (%(id)s, %(token)s, clock_timestamp() + make_interval(secs => %(lease_s)s))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
@@ -121,6 +122,21 @@ class RedisStore:
             alive += map(decode, found)
         return alive
 
+    async def owned_keys(self, kind: str) -> list[str]:
+        """Return the keys of records that have an owner; see ``ListsOwnedKeys``.
+
+        Not on a cluster, which cannot be walked through as one server can.
+        """
+        found: set[bytes] = set()
+        cursor, pattern = 0, f"{_as_literal(self._prefix)}owner:*"
+        while True:
+            scan = ("SCAN", cursor, "MATCH", pattern, "COUNT", _KEYS_AT_ONCE)
+            cursor, owners = await self._server.run(*scan)
+            for owner in owners:
+                found.update(await self._server.run("ZRANGE", owner, 0, -1))
+            if int(cursor) == 0:
+                return [key for key in map(decode, found) if await self.load(kind, key)]
+
     def lock(self, key: str, lease_s: float) -> AbstractAsyncContextManager[Lease]:
         """Return a context for one at a time; as ``RecordStore.lock``."""
         name = f"{self._prefix}lock:{digest_of(key).hex()}"
@@ -160,6 +176,11 @@ class RedisStore:
             message = "Redis gave back what is no record of this store"
             raise StoreError(message) from error
         return record if record.expires_at > self._clock() else None
+
+
+def _as_literal(text: str) -> str:
+    """Return a pattern that matches this text alone."""
+    return re.sub(r"([*?\[\]\\^-])", r"\\\1", text)
 
 
 def _server_of(url_or_client: str | Redis | RedisCluster) -> RedisServer:

@@ -96,6 +96,11 @@ class SQLiteStore:
         work = partial(sqlite_rows.keys, kind=kind, owner=owner, clock=self._clock)
         return await self._reading.run(work)
 
+    async def owned_keys(self, kind: str) -> list[str]:
+        """Return the keys of records that have an owner; see ``ListsOwnedKeys``."""
+        work = partial(sqlite_rows.owned_keys, kind=kind, clock=self._clock)
+        return await self._reading.run(work)
+
     def lock(self, key: str, lease_s: float) -> AbstractAsyncContextManager[Lease]:
         """Return a context for one at a time; as ``RecordStore.lock``."""
         return SQLiteLock(

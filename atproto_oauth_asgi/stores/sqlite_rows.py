@@ -17,6 +17,8 @@ _SWEEP = 16
 _LOAD = """SELECT value, version, expires_at FROM records
     WHERE kind = ? AND key = ? AND expires_at > ?"""
 _KEYS = "SELECT key FROM records WHERE kind = ? AND owner = ? AND expires_at > ?"
+_OWNED_KEYS = """SELECT key FROM records
+    WHERE kind = ? AND owner IS NOT NULL AND expires_at > ?"""
 _DELETE = "DELETE FROM records WHERE kind = ? AND key = ?"
 # Replacing makes a new row, and so a new version.
 _SAVE = """INSERT OR REPLACE INTO records (kind, key, owner, expires_at, value)
@@ -82,4 +84,12 @@ def keys(
 ) -> list[str]:
     """Return the keys of an owner's records of a kind."""
     rows = connection.execute(_KEYS, (as_blob(kind), as_blob(owner), clock()))
+    return [key.decode("utf-8", "surrogatepass") for (key,) in rows]
+
+
+def owned_keys(
+    connection: sqlite3.Connection, *, kind: str, clock: Callable[[], float]
+) -> list[str]:
+    """Return the keys of all records of a kind that have an owner."""
+    rows = connection.execute(_OWNED_KEYS, (as_blob(kind), clock()))
     return [key.decode("utf-8", "surrogatepass") for (key,) in rows]
