@@ -1,1 +1,1 @@
-"""The command line: keys, a look at a deployment, identities, a demo."""
+"""The command line: keys, a look at a deployment, identities, sessions, a demo."""

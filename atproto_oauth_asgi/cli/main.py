@@ -24,6 +24,7 @@ COMMANDS = {
     "keygen": ("keygen", "make a client key and a secret"),
     "doctor": ("doctor.command", "look at a deployed application"),
     "resolve": ("resolve", "follow an account to its authorization server"),
+    "sessions": ("sessions", "count, list and end the sessions in a store"),
     "demo": ("demo", "run an application, and a network to log in with"),
 }
 """Name to module and purpose."""

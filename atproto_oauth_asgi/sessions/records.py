@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from atproto_oauth_asgi.exceptions import (
-    OAuthError,
     RefreshUnavailable,
     SessionError,
     SessionExpired,
@@ -30,7 +29,9 @@ from atproto_oauth_asgi.stores.locks import Lease
 
 _ENDING_KEPT_S = 30 * 24 * 3600.0
 _TRIES = 5
-_KIND = "session"
+KIND = "session"
+"""The kind of their records."""
+
 _ALIVE, _ENDED, _NO_MARK = "alive", "ended", "-"
 
 
@@ -126,7 +127,7 @@ class RecordedSessions:
         if session_id is not None:
             kept = await self.load(did, session_id)
             return None if kept is None else kept.session
-        found, problems = await self._load_all(did)
+        found, problems = await self.load_all(await self._keys_of(did))
         if problems and not found:
             raise problems[0]
         usable = list(filter(is_usable, found))
@@ -140,12 +141,32 @@ class RecordedSessions:
             StoreError: the store does not answer, or holds something else.
         """
         key = _key_of(did, session_id)
-        record = await self._store.load(_KIND, key)
+        record = await self._store.load(KIND, key)
         return None if record is None else self._open(record, key)
 
     async def all_of(self, did: str) -> list[OAuthSession]:
         """Return the sessions of an account that can be opened."""
-        return (await self._load_all(did))[0]
+        return (await self.load_all(await self._keys_of(did)))[0]
+
+    async def load_all(
+        self, keys: Iterable[str]
+    ) -> tuple[list[OAuthSession], Sequence[SessionError | StoreError]]:
+        """Return the sessions in records that can be opened, and why others cannot.
+
+        ``keys`` are those that the store gives for records of the kind ``KIND``.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        found: list[OAuthSession] = []
+        problems: list[SessionError | StoreError] = []
+        for key in keys:
+            record = await self._store.load(KIND, key)
+            try:
+                found += [] if record is None else [self._open(record, key).session]
+            except (SessionError, StoreError) as error:
+                problems.append(error)
+        return found, problems
 
     async def would_keep(self, session: OAuthSession) -> bool:
         """Return True: every session has a place of its own."""
@@ -209,7 +230,7 @@ class RecordedSessions:
         """
         key = _key_of(session.did, session.session_id)
         for _ in range(_TRIES):
-            record = await self._store.load(_KIND, key)
+            record = await self._store.load(KIND, key)
             try:
                 kept = None if record is None else self._open(record, key).session
             except SessionError:
@@ -218,9 +239,9 @@ class RecordedSessions:
                 # Sealed with a secret that is gone: there is nothing to revoke.
                 kept = None
             version = await self._store.save(
-                _KIND,
+                KIND,
                 key,
-                self._sealer.seal(f"{_ENDED} {code}", kind=_KIND, key=key),
+                self._sealer.seal(f"{_ENDED} {code}", kind=KIND, key=key),
                 expires_at=self._sealer.clock() + _ENDING_KEPT_S,
                 owner=_owner_of(session.did),
                 if_version=record.version if record else 0,
@@ -257,9 +278,9 @@ class RecordedSessions:
         head = f"{_ALIVE} {renewed_at!r} {seen_at!r} {mark}"
         text = f"{head}\n{serialize_oauth_session(session)}"
         return await self._store.save(
-            _KIND,
+            KIND,
             key,
-            self._sealer.seal(text, kind=_KIND, key=key),
+            self._sealer.seal(text, kind=KIND, key=key),
             expires_at=self._lifetime.expiry_of_record(
                 session, seen_at=seen_at, now=now
             ),
@@ -267,22 +288,11 @@ class RecordedSessions:
             if_version=if_version,
         )
 
-    async def _load_all(
-        self, did: str
-    ) -> tuple[list[OAuthSession], Sequence[OAuthError]]:
-        """Return the sessions that can be opened, and why others cannot."""
-        found: list[OAuthSession] = []
-        problems: list[OAuthError] = []
-        for key in await self._store.keys(_KIND, _owner_of(did)):
-            record = await self._store.load(_KIND, key)
-            try:
-                found += [] if record is None else [self._open(record, key).session]
-            except (SessionError, StoreError) as error:
-                problems.append(error)
-        return found, problems
+    async def _keys_of(self, did: str) -> Sequence[str]:
+        return await self._store.keys(KIND, _owner_of(did))
 
     def _open(self, record: Record, key: str) -> KeptSession:
-        head, _, text = self._sealer.unseal(record, kind=_KIND, key=key).partition("\n")
+        head, _, text = self._sealer.unseal(record, kind=KIND, key=key).partition("\n")
         form, *words = head.split(" ")
         if form == _ENDED:
             raise ENDINGS.get(words[0], SessionExpired)("the session has ended")
@@ -300,7 +310,7 @@ class RecordedSessions:
 
 def _key_of(did: str, session_id: str) -> str:
     # Sessions that were made by hand have no id.
-    return record_key(_KIND, did, session_id)
+    return record_key(KIND, did, session_id)
 
 
 def _owner_of(did: str) -> str:

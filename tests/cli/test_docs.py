@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import shlex
 from argparse import ArgumentParser
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+import anyio
 import pytest
 
 from atproto_oauth_asgi.cli.doctor.command import CHECKS
 from atproto_oauth_asgi.cli.main import COMMANDS, main
-from tests.cli.deployment import HOST, URL, Deployment
+from atproto_oauth_asgi.stores import SQLiteStore
+from tests.cli.deployment import HOST, METADATA, SECRET, URL, Deployment
 
 DOCS = Path(__file__).parents[2] / "docs"
 REFERENCE = (DOCS / "reference/command-line.md").read_text(encoding="utf-8")
@@ -32,8 +35,15 @@ def parser_of(name: str) -> ArgumentParser:
 
 
 def options_of(name: str) -> set[str]:
-    actions = parser_of(name)._actions
-    return {text for each in actions for text in each.option_strings if text[1] == "-"}
+    return set(long_options(parser_of(name)))
+
+
+def long_options(parser: ArgumentParser) -> Iterator[str]:
+    for each in parser._actions:
+        yield from (text for text in each.option_strings if text[1] == "-")
+        if isinstance(each.choices, dict):
+            for inner in each.choices.values():
+                yield from long_options(inner)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -80,6 +90,10 @@ def test_commands_of_a_page_when_run_in_turn_then_work(
     deployment.serve()
     server = deployment.network.internet.name_server
     (tmp_path / "ca.pem").write_bytes(deployment.authority.read_bytes())
+    anyio.run(SQLiteStore(tmp_path / "sessions.db").load, "session", "k")
+    monkeypatch.setenv("ATPROTO_STORE", "sqlite:sessions.db")
+    monkeypatch.setenv("SECRET_KEY", SECRET.decode())
+    monkeypatch.setenv("ATPROTO_CLIENT_ID", f"{URL}{METADATA}")
     directory = ["--plc-url=https://plc.test", f"--dns-server={server}"]
     for call in calls(page):
         name, *arguments = shlex.split(call.partition(" > ")[0])
