@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
 
@@ -50,7 +50,6 @@ class Fault:
     method: str | None = None
     also: frozenset[str] = frozenset()
     verdict: str = "failed"
-    options: dict[str, Any] = field(default_factory=dict)
 
 
 def edit(**members: Any) -> Change:
@@ -121,8 +120,8 @@ def forged_comes_back(reply: Reply) -> None:
         reply.set("link", f"<https://{host}/>")
 
 
-def late(reply: Reply) -> None:
-    reply.set("date", formatdate(unix_now() - 100, usegmt=True))
+def off_by(seconds: float) -> Change:
+    return lambda reply: reply.set("date", formatdate(unix_now() + seconds))
 
 
 def form_goes_elsewhere(reply: Reply) -> None:
@@ -143,7 +142,7 @@ _OTHER_URI = "https://other.example.com/callback"
 
 FAULTS = [
     Fault("hsts", header("strict-transport-security", None), LOGIN, verdict="hint"),
-    Fault("clock", late, LOGIN),
+    Fault("clock", off_by(-100), LOGIN),
     Fault("forwarded-headers", forged_into_the_document),
     Fault("forged-host", forged_comes_back),
     Fault(
@@ -217,6 +216,63 @@ FAULTS = [
     Fault("cookie-domain", cookies(lambda line: f"{line}; Domain={HOST}"), LOGOUT),
     Fault("cookie-path", cookies(lambda line: line.replace("/", "/app")), LOGOUT),
 ]
+_INLINE = {"keys": [{"kty": "EC"}]}
+_NAMELESS = keys(lambda key: key.pop("kid"))
+_JSON = '{"authenticated": false}'
+
+
+def told(status: int = 200, **headers: str) -> Change:
+    """Answer as a session route, with something wrong."""
+
+    def change(reply: Reply) -> None:
+        reply.status, reply.body = status, _JSON.encode()
+        reply.set("content-type", "application/json")
+        for name, value in headers.items():
+            reply.set(name.replace("_", "-"), value)
+
+    return change
+
+
+MORE_FAULTS = [
+    Fault("clock", off_by(-12), LOGIN, verdict="hint"),
+    Fault("clock", header("date", None), LOGIN, verdict="hint"),
+    Fault("clock", off_by(900), LOGIN),
+    Fault(
+        "forwarded-headers",
+        if_asked("x-forwarded-host", "doctor.invalid", answer(500)),
+    ),
+    Fault(
+        "forwarded-headers",
+        if_asked("x-forwarded-host", "doctor.invalid", answer(403)),
+        verdict="ok",
+    ),
+    Fault("metadata-caching", header("cache-control", "no-store"), verdict="ok"),
+    Fault("metadata-cors", header("access-control-allow-credentials", "true")),
+    Fault("jwks-keys", edit(keys=...), JWKS),
+    Fault("jwks-private", edit(keys=...), JWKS, verdict="skipped"),
+    Fault("jwks-kid", _NAMELESS, JWKS),
+    Fault("client-id", edit(client_id=...)),
+    Fault("redirect-uris", edit(redirect_uris=[])),
+    Fault("redirect-uris", edit(redirect_uris=["https://["])),
+    Fault("redirect-origin", edit(redirect_uris=["https://["]), verdict="hint"),
+    Fault("scope", edit(scope="atproto atproto")),
+    Fault("auth-parts", edit(jwks=_INLINE)),
+    Fault("auth-parts", edit(token_endpoint_auth_method="none")),
+    Fault("addresses", edit(client_uri="https://[")),
+    Fault("login-csp", header(_CSP, None), LOGIN),
+    Fault("login-csp", header(_CSP, "script-src 'self' 'unsafe-inline'"), LOGIN),
+    Fault("login-framing", header("x-frame-options", "DENY"), LOGIN, verdict="ok"),
+    Fault("login-form", header(_CSP, "form-action 'none'"), LOGIN),
+    Fault("login-referrer", header("referrer-policy", None), LOGIN),
+    Fault("callback-headers", header("cache-control", None), CALLBACK),
+    Fault("callback-stale", answer(500), CALLBACK),
+    Fault("own-origin", if_asked(_SITE, "same-origin", answer(500)), LOGIN),
+    Fault("session-route", told(500), SESSION),
+    Fault("session-route", told(), SESSION),
+    Fault("session-route", told(cache_control="no-store"), SESSION, verdict="ok"),
+]
+"""Other ways to be broken, and what looks so and is not."""
+
 ELSEWHERE = {"certificate", "certificate-end", "client-id-form", "login-begins"}
 """Checks whose faults lie outside the answers; each has a test of its own."""
 
@@ -270,6 +326,18 @@ def test_doctor_when_one_thing_is_broken_then_its_check_says_so(
     assert found[fault.check]["remedy"]
     assert code == (fault.verdict == "failed")
     assert deployment.doctor("--strict") == 1
+
+
+@pytest.mark.parametrize("fault", MORE_FAULTS, ids=lambda fault: fault.check)
+def test_doctor_when_broken_in_another_way_then_the_same_check_says_so(
+    deployment: Deployment, capsys: Output, fault: Fault
+) -> None:
+    """A check knows more than one way to be wrong, and what is not wrong."""
+    deployment.break_it(fault.change, path=fault.path, method=fault.method)
+    deployment.doctor("--json")
+    found = findings(capsys)[fault.check]
+    assert found["verdict"] == fault.verdict
+    assert bool(found["remedy"]) is (fault.verdict in {"failed", "hint"})
 
 
 @pytest.mark.parametrize(
@@ -433,7 +501,9 @@ def test_doctor_when_host_is_private_then_asks_for_leave(
     assert "[blocked]" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("url", ["http://app.example.com", "app", "https://a.b?c", ""])
+@pytest.mark.parametrize(
+    "url", ["http://app.example.com", "app", "https://a.b?c", "https://[", ""]
+)
 def test_doctor_when_url_is_none_then_says_what_it_wants(
     url: str, capsys: Output
 ) -> None:
