@@ -20,10 +20,12 @@ class Certificate:
     """What a host showed, after it was found good.
 
     Attributes:
+        starts_at: Unix seconds.
         ends_at: Unix seconds.
         tls_version: such as ``TLSv1.3``.
     """
 
+    starts_at: float
     ends_at: float
     tls_version: str
 
@@ -66,5 +68,11 @@ def _reason(host: str, cause: BaseException | None) -> str:
 def _describe(connection: ssl.SSLObject) -> Certificate:
     # It was verified, so it is there, with its dates.
     found = connection.getpeercert() or {}
-    ends_at = ssl.cert_time_to_seconds(str(found["notAfter"]))
-    return Certificate(ends_at=ends_at, tls_version=connection.version() or "TLS")
+    starts_at, ends_at = (
+        ssl.cert_time_to_seconds(str(found[name])) for name in ("notBefore", "notAfter")
+    )
+    return Certificate(
+        starts_at=starts_at,
+        ends_at=ends_at,
+        tls_version=connection.version() or "TLS",
+    )

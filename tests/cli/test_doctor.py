@@ -366,7 +366,7 @@ def test_doctor_when_certificate_ends_soon_then_says_so(
     """A certificate is to be renewed before it ends, not afterwards."""
 
     def old(host: str, fault: TlsFault | None = None) -> ssl.SSLContext:
-        return authority().server_context(host, age_days=20)
+        return authority().server_context(host, age_days=26)
 
     monkeypatch.setattr(internet, "server_context", old)
     deployment.serve()

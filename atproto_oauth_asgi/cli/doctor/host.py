@@ -26,7 +26,7 @@ from atproto_oauth_asgi.cli.doctor.finding import (
 from atproto_oauth_asgi.cli.doctor.seen import Answer, Document, Seen
 
 _DAY_S = 86400
-_RENEW_DAYS = 14
+_RENEW_S = 14 * _DAY_S
 _ODD_S, _WRONG_S = 5.0, 30.0
 _CODES_THAT_REFUSE = range(400, 500)
 _WRITTEN_PORT = re.compile(r"https?://[^/?#]*:[0-9]+(?:[/?#]|\Z)")
@@ -43,10 +43,12 @@ def _certificate(seen: Seen) -> Finding:
 def _certificate_end(seen: Seen, *, clock: Callable[[], float]) -> Finding:
     if isinstance(seen.certificate, str):
         return skipped("there is no certificate to look at")
-    ends_at = seen.certificate.ends_at
-    days = int((ends_at - clock()) // _DAY_S)
+    ends_at, left_s = seen.certificate.ends_at, seen.certificate.ends_at - clock()
+    days = int(left_s // _DAY_S)
     text = f"{datetime.fromtimestamp(ends_at, UTC):%Y-%m-%d}, in {days} days"
-    if days < _RENEW_DAYS:
+    # Some live for six days only, and are renewed every third.
+    life_s = ends_at - seen.certificate.starts_at
+    if left_s < min(_RENEW_S, life_s / 4):
         return bad(text, "renew it; let something renew it by itself")
     return good(text)
 
