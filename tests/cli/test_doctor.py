@@ -351,13 +351,16 @@ def test_doctor_when_broken_in_another_way_then_the_same_check_says_so(
 def test_doctor_when_certificate_is_wrong_then_says_what_of_it(
     deployment: Deployment, capsys: Output, fault: TlsFault, reason: str
 ) -> None:
-    """No browser would go on, so nothing else is found; the reason is told."""
+    """No browser would go on, so nothing else is asked for; the reason is told."""
     deployment.serve()
     deployment.network.break_tls(HOST, fault)
     assert deployment.doctor("--json") == 1
     found = findings(capsys)
     assert reason in found["certificate"]["text"].lower()
-    assert {"certificate", "metadata-status", "login-page"} <= wrong(found)
+    assert {name for name in found if found[name]["verdict"] != "skipped"} == {
+        "certificate"
+    }
+    assert {each.path for each in deployment.network.traffic} == set()
 
 
 def test_doctor_when_certificate_ends_soon_then_says_so(

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from atproto_oauth_asgi.cli.doctor.finding import (
+    NO_CONNECTION,
     Check,
     Finding,
     bad,
@@ -34,6 +35,8 @@ _AT_MOST = f"let caches keep it for {_LONGEST_S} s at most: a leaked key must go
 
 
 def _metadata_status(seen: Seen) -> Finding:
+    if isinstance(seen.certificate, str):
+        return skipped(NO_CONNECTION)
     return _status(seen.metadata)
 
 

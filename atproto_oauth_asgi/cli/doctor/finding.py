@@ -8,6 +8,8 @@ from typing import Literal
 
 from atproto_oauth_asgi.cli.doctor.seen import Answer, Document, KeySet, Seen
 
+NO_CONNECTION = "there is no connection to the host"
+
 Verdict = Literal["ok", "hint", "failed", "skipped"]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 from atproto_oauth_asgi.cli.doctor.finding import (
+    NO_CONNECTION,
     Check,
     Finding,
     bad,
@@ -53,6 +54,8 @@ def _session_route(answer: Answer) -> Finding:
 
 
 def _begun(seen: Seen) -> Finding:
+    if isinstance(seen.certificate, str):
+        return skipped(NO_CONNECTION)
     if seen.begun is None:
         return skipped("no login was begun; --identifier HANDLE begins one")
     if seen.begun.status == _OK and seen.begun.header("refresh"):

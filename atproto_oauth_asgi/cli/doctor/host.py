@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 
 from atproto_oauth_asgi.cli.doctor.finding import (
+    NO_CONNECTION,
     Check,
     Finding,
     bad,
@@ -35,7 +36,10 @@ _FORGED_HOST = b"doctor.invalid"
 
 def _certificate(seen: Seen) -> Finding:
     if isinstance(seen.certificate, str):
-        remedy = "show a certificate of a public authority, for this name, whole chain"
+        remedy = (
+            "let the name lead to the server, let port 443 be open, and show a"
+            " certificate of a public authority, for this name, with its whole chain"
+        )
         return bad(seen.certificate, remedy)
     return good(seen.certificate.tls_version)
 
@@ -75,6 +79,8 @@ def _clock(answer: Answer) -> Finding:
 
 
 def _forwarded(seen: Seen) -> Finding:
+    if seen.metadata.problem:
+        return skipped(NO_CONNECTION)
     if seen.metadata.status != seen.forwarded.status:
         if seen.forwarded.status in _CODES_THAT_REFUSE:
             return good("requests with forged headers are refused")
@@ -110,6 +116,8 @@ def _urls(document: Document) -> Iterator[str]:
 
 
 def _redirects(seen: Seen) -> Finding:
+    if not seen.answers:
+        return skipped(NO_CONNECTION)
     for answer in seen.answers:
         location = answer.header("location")
         if location.startswith("http://"):
@@ -119,6 +127,8 @@ def _redirects(seen: Seen) -> Finding:
 
 
 def _host_header(seen: Seen) -> Finding:
+    if not seen.answers:
+        return skipped(NO_CONNECTION)
     told = [each.url for each in seen.answers if _mentions_forged_host(each)]
     if told:
         remedy = "build no address from headers of the request"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from atproto_oauth_asgi.cli.doctor.finding import (
+    NO_CONNECTION,
     Check,
     Finding,
     bad,
@@ -27,6 +28,8 @@ _LEAVE = "let the proxy leave this header as the middleware sends it"
 
 def _login_page(seen: Seen) -> Finding:
     answer = seen.login_page
+    if isinstance(seen.certificate, str):
+        return skipped(NO_CONNECTION)
     if answer.status == _OK and answer.media_type == "text/html":
         return good(answer.url)
     remedy = "let /oauth/login through; name another path with --login-path"

@@ -70,13 +70,18 @@ class Target:
 async def visit(
     target: Target, network: Network, *, clock: Callable[[], float], waiting: Waiting
 ) -> Seen:
-    """Return everything that the checks look at; no answer is no error."""
+    """Return everything that the checks look at; no answer is no error.
+
+    Where there is no connection nothing is asked: all of it would take its time to fail.
+    """
     async with aclosing(GuardedTransport(network)) as transport:
         fetcher = Fetcher(transport, network)
-        visitor = _Visitor(target, fetcher, clock=clock, waiting=waiting)
         with waiting("the certificate"):
             certificate = await _certificate(target.base_url, network)
-        return await visitor.see(certificate)
+        visitor = _Visitor(
+            target, fetcher, certificate=certificate, clock=clock, waiting=waiting
+        )
+        return await visitor.see()
 
 
 async def _certificate(url: str, network: Network) -> Certificate | str:
@@ -94,17 +99,19 @@ class _Visitor:
         target: Target,
         fetcher: Fetcher,
         *,
+        certificate: Certificate | str,
         clock: Callable[[], float],
         waiting: Waiting,
     ) -> None:
         self._target = target
         self._fetcher = fetcher
+        self._certificate = certificate
         self._clock = clock
         self._waiting = waiting
         self._own = {"Origin": target.origin, "Sec-Fetch-Site": "same-origin"}
         self._cross = {"Origin": _STRANGER, "Sec-Fetch-Site": "cross-site"}
 
-    async def see(self, certificate: Certificate | str) -> Seen:
+    async def see(self) -> Seen:
         """Ask for everything."""
         target = self._target
         json = {"Accept": "application/json"}
@@ -113,7 +120,7 @@ class _Visitor:
         callback = _callback_url(document, target)
         return Seen(
             origin=target.origin,
-            certificate=certificate,
+            certificate=self._certificate,
             metadata=metadata,
             document=document,
             forwarded=await self._get(target.metadata_path, json | _FORGED),
@@ -180,6 +187,8 @@ class _Visitor:
         headers: Mapping[str, str],
         content: bytes | None = None,
     ) -> Answer:
+        if isinstance(self._certificate, str):
+            return Answer(url=url, problem=self._certificate)
         began = self._clock()
         try:
             with self._waiting(f"{method} {url.partition('?')[0]}"):
