@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, get_args
-from urllib.parse import SplitResult, urlsplit
+from typing import Any
 
 from atproto_oauth_asgi.client_keys import (
     ClientKey,
     KeyMaterial,
     find_key_problems,
     load_client_keys,
+)
+from atproto_oauth_asgi.config_checks import (
+    find_address_problems,
+    find_cookie_problems,
+    find_path_problems,
+    find_presentation_problems,
+    find_public_url_problems,
+    find_scope_problems,
+    find_session_problems,
+    split_url,
 )
 from atproto_oauth_asgi.config_options import OAuthOptions, SecretKey, SessionMode
 from atproto_oauth_asgi.crypto.keys import public_jwk
@@ -25,10 +33,7 @@ from atproto_oauth_asgi.protocol.client_metadata import (
     build_client_metadata,
     build_loopback_client_id,
     build_loopback_metadata,
-    find_client_id_problems,
-    find_redirect_problems,
 )
-from atproto_oauth_asgi.scopes import ScopesSet
 from atproto_oauth_asgi.stores.base import RecordStore
 
 __all__ = ["LOOPBACK_HOSTS", "OAuthConfig", "OAuthOptions", "SecretKey", "SessionMode"]
@@ -37,13 +42,7 @@ __all__ = ["LOOPBACK_HOSTS", "OAuthConfig", "OAuthOptions", "SecretKey", "Sessio
 LOOPBACK_HOSTS = ("127.0.0.1", "[::1]")
 
 _MAX_AGE_S = 14 * 24 * 3600
-_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")
-_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]+)+")
-_COOKIE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_HOST = r"(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:]+\])"
-_ORIGIN = re.compile(rf"https?://{_HOST}(?::[1-9][0-9]{{0,4}})?")
-_PUBLIC_URL = re.compile(rf"{_ORIGIN.pattern}(?:{_PATH.pattern})?/?")
-_HERE = re.compile(r"/(?!/)[\x21-\x5b\x5d-\x7e]*")
+_LINKS = ("client_uri", "logo_uri", "tos_uri", "policy_uri")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +128,7 @@ class OAuthConfig:
     @property
     def base_path(self) -> str:
         """The path of ``public_url``, without a slash at its end."""
-        return _split(self.public_url or "").path.rstrip("/")
+        return split_url(self.public_url or "").path.rstrip("/")
 
     @property
     def client_id(self) -> str:
@@ -182,7 +181,7 @@ class OAuthConfig:
                 redirect_uris=self.redirect_uris,
                 scope=self.scope,
             )
-        names = ("client_name", "client_uri", "logo_uri", "tos_uri", "policy_uri")
+        names = ("client_name", *_LINKS)
         return build_client_metadata(
             client_id=self.client_id,
             redirect_uris=self.redirect_uris,
@@ -219,45 +218,6 @@ def _check_secret(config: OAuthConfig) -> Iterator[str]:
         yield from error.problems
 
 
-def _check(config: OAuthConfig) -> Iterator[str]:
-    yield from _check_public_url(config)
-    yield from _check_scopes(config)
-    yield from _check_keys(config)
-    yield from _check_presentation(config)
-    yield from _check_paths(config)
-    yield from _check_other_addresses(config)
-    if config.network.is_development and not config.is_loopback:
-        yield "network: Network.development() does not go with an https public_url"
-    limits: object = config.limits
-    if not isinstance(limits, LoginLimits):
-        yield "limits: it is a LoginLimits"
-    yield from _check_sessions(config)
-    if config.cookie_name is not None and not _COOKIE_NAME.fullmatch(
-        config.cookie_name
-    ):
-        yield "cookie_name: letters, digits, - and _ only; the prefix is ours"
-
-
-def _check_sessions(config: OAuthConfig) -> Iterator[str]:
-    if config.max_age_s <= 0:
-        yield "max_age_s: it is a number of seconds above 0"
-    if config.idle_timeout_s is not None and config.idle_timeout_s <= 0:
-        yield "idle_timeout_s: it is a number of seconds above 0, or None"
-    if config.session_mode not in get_args(SessionMode):
-        yield f"session: one of {', '.join(get_args(SessionMode))}"
-    if config.session_mode == "server" and config.store is None:
-        yield "session: 'server' needs a store, such as SQLiteStore(path)"
-
-
-def _check_other_addresses(config: OAuthConfig) -> Iterator[str]:
-    for uri in config.extra_redirect_uris:
-        for problem in find_redirect_problems(uri, is_loopback=config.is_loopback):
-            yield f"extra_redirect_uris: {uri!r}: {problem}"
-    for origin in config.trusted_origins:
-        if not _ORIGIN.fullmatch(origin):
-            yield f"trusted_origins: {origin!r} is not a bare origin in lower case"
-
-
 def _check_keys(config: OAuthConfig) -> Iterator[str]:
     try:
         keys = load_client_keys(config.client_keys)
@@ -268,72 +228,41 @@ def _check_keys(config: OAuthConfig) -> Iterator[str]:
     yield from find_key_problems(keys, client_id=config.client_id)
 
 
-def _check_public_url(config: OAuthConfig) -> Iterator[str]:
-    if config.public_url is None:
-        return
-    parts = _split(config.public_url)
-    if parts.scheme == "http" and parts.hostname not in {"127.0.0.1", "::1"}:
-        hint = " (use 127.0.0.1)" if parts.hostname == "localhost" else ""
-        yield f"public_url: http is for loopback addresses only{hint}; else https"
-    if parts.scheme == "https":
-        for problem in find_client_id_problems(config.public_url):
-            yield f"public_url: {problem}"
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        yield "public_url: it is an absolute https URL"
-    if parts.query or parts.fragment:
-        yield "public_url: it has no query and no fragment"
-    elif not _PUBLIC_URL.fullmatch(config.public_url):
-        yield "public_url: a plain URL in lower case, such as https://app.example.com"
+def _check(config: OAuthConfig) -> Iterator[str]:
+    yield from find_public_url_problems(config.public_url)
+    yield from find_scope_problems(
+        config.scope,
+        login_scope=config.login_scope,
+        required_scopes=config.required_scopes,
+    )
+    yield from _check_keys(config)
+    yield from find_presentation_problems(
+        {name: getattr(config, name) for name in _LINKS},
+        client_id=config.client_id,
+        is_loopback=config.is_loopback,
+    )
+    yield from find_path_problems(
+        {name: getattr(config, name) for name in _path_options()},
+        return_to=config.return_to,
+    )
+    yield from find_address_problems(
+        config.extra_redirect_uris,
+        trusted_origins=config.trusted_origins,
+        is_loopback=config.is_loopback,
+    )
+    yield from find_session_problems(
+        config.session_mode,
+        has_store=config.store is not None,
+        max_age_s=config.max_age_s,
+        idle_timeout_s=config.idle_timeout_s,
+    )
+    yield from find_cookie_problems(config.cookie_name)
+    yield from _check_parts(config)
 
 
-def _split(url: str) -> SplitResult:
-    try:
-        return urlsplit(url)
-    except ValueError:
-        return urlsplit("")
-
-
-def _check_scopes(config: OAuthConfig) -> Iterator[str]:
-    if not _SCOPE.fullmatch(config.scope):
-        yield "scope: values of printable ASCII, one blank between them"
-    scopes = config.scope.split(" ")
-    if "atproto" not in scopes:
-        yield "scope: it must hold 'atproto'"
-    if len(set(scopes)) != len(scopes):
-        yield "scope: a value is there twice"
-    wanted = scopes if config.login_scope is None else config.login_scope.split(" ")
-    is_part = {"atproto"} <= set(wanted) <= set(scopes)
-    if config.login_scope is not None and not (
-        is_part and len(set(wanted)) == len(wanted)
-    ):
-        yield "login_scope: it must hold 'atproto' and nothing that scope lacks"
-    try:
-        verdict = ScopesSet(wanted).check(config.required_scopes)
-    except ConfigurationError as error:
-        yield f"required_scopes: {error}"
-    else:
-        if verdict == "no":
-            yield "required_scopes: a plain login does not ask for all of it"
-
-
-def _check_presentation(config: OAuthConfig) -> Iterator[str]:
-    for name in ("client_uri", "logo_uri", "tos_uri", "policy_uri"):
-        value = getattr(config, name)
-        if value is not None and not (
-            _split(value).scheme == "https" and _split(value).hostname
-        ):
-            yield f"{name}: it is an https URL"
-    # The reference server wants the origin and a parent path of the client id.
-    home = (config.client_uri or config.client_id).removesuffix("/")
-    if not (config.is_loopback or f"{config.client_id}/".startswith(f"{home}/")):
-        yield "client_uri: it is public_url, or a parent of it on the same host"
-
-
-def _check_paths(config: OAuthConfig) -> Iterator[str]:
-    for name, path in zip(_path_options(), config.route_paths, strict=True):
-        if not _PATH.fullmatch(path):
-            yield f"{name}: a path such as /oauth/login, no slash at its end"
-    if len(set(config.route_paths)) != len(config.route_paths):
-        yield "paths: two routes have the same path"
-    if not _HERE.fullmatch(config.return_to):
-        yield "return_to: it is a path on this site"
+def _check_parts(config: OAuthConfig) -> Iterator[str]:
+    if config.network.is_development and not config.is_loopback:
+        yield "network: Network.development() does not go with an https public_url"
+    for name, kind in (("limits", LoginLimits),):
+        if not isinstance(getattr(config, name), kind):
+            yield f"{name}: it is a {kind.__name__}"
