@@ -18,16 +18,18 @@ DEMO_live := atproto_oauth_asgi demo --live
 VENV := .venv
 BIN := $(VENV)/bin
 PDS := tests/reference_network
+BROWSER := tests/browser
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 
 # Stamps: each says that a step was done for the files it depends on.
 PINNED := $(VENV)/.pinned
 INSTALLED := $(VENV)/.installed
 PDS_INSTALLED := $(PDS)/node_modules/.installed
+BROWSER_INSTALLED := $(BROWSER)/node_modules/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check conformance fix bench docs lock venv pds clean
+.PHONY: help demo test check conformance fix bench docs screenshots lock venv pds clean
 
 help: ## this list
 	@echo "make TARGET"
@@ -37,14 +39,14 @@ demo: $(INSTALLED) $(if $(filter reference,$(NETWORK)),$(PDS_INSTALLED)) ## a lo
 	@$(BIN)/python -m $(DEMO)
 
 ifeq ($(strip $(T)),)
-test: $(INSTALLED) $(PDS_INSTALLED) ## every test, with coverage; or some, without: make test T=tests/protocol
+test: $(INSTALLED) $(PDS_INSTALLED) $(BROWSER_INSTALLED) ## every test, with coverage; or some, without: make test T=tests/protocol
 	@echo "tests: all, with coverage"
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 else
-test: $(INSTALLED) $(PDS_INSTALLED)
+test: $(INSTALLED) $(PDS_INSTALLED) $(BROWSER_INSTALLED)
 	@$(BIN)/python -m pytest $(T)
 endif
 
@@ -68,6 +70,10 @@ fix: $(INSTALLED) ## format, and repair what the linter can
 bench: $(INSTALLED) ## measure
 	@$(BIN)/python -m tests.benchmarks
 
+# They are the pictures of the documentation; look at them before you commit.
+screenshots: $(INSTALLED) $(PDS_INSTALLED) ## take the pictures of our pages, in Chromium, into docs/images/
+	@$(BIN)/python -m tests.browser.pictures
+
 docs: $(INSTALLED) ## build the documentation into site/
 	@$(BIN)/zensical build --strict --clean
 
@@ -80,10 +86,10 @@ lock: $(INSTALLED) ## pin every dependency in requirements-dev.txt
 
 venv: $(INSTALLED) ## the virtual environment in .venv/
 
-pds: $(PDS_INSTALLED) ## the official PDS and PLC directory, for the tests
+pds: $(PDS_INSTALLED) $(BROWSER_INSTALLED) ## the official PDS and PLC directory, and axe-core, for the tests
 
 clean: ## remove all that make has made
-	@rm -rf $(VENV) $(PDS)/node_modules .cache .conformance site dist htmlcov .coverage .coverage.* \
+	@rm -rf $(VENV) $(PDS)/node_modules $(BROWSER)/node_modules .cache .conformance site dist htmlcov .coverage .coverage.* \
 	  .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find atproto_oauth_asgi tests -name __pycache__ -prune -exec rm -rf {} +
 
@@ -104,5 +110,12 @@ $(INSTALLED): pyproject.toml $(PINNED)
 $(PDS_INSTALLED): $(PDS)/package.json $(PDS)/package-lock.json | $(INSTALLED)
 	@echo "setup: the official PDS from npm into $(PDS)/node_modules (15 seconds, the first time)"
 	@said=$$($(BIN)/npm --prefix $(PDS) ci --ignore-scripts --no-audit --no-fund 2>&1) \
+	  || { echo "$$said"; exit 1; }
+	@touch $@
+
+# What looks at our pages for barriers.
+$(BROWSER_INSTALLED): $(BROWSER)/package.json $(BROWSER)/package-lock.json | $(INSTALLED)
+	@echo "setup: axe-core from npm into $(BROWSER)/node_modules"
+	@said=$$($(BIN)/npm --prefix $(BROWSER) ci --ignore-scripts --no-audit --no-fund 2>&1) \
 	  || { echo "$$said"; exit 1; }
 	@touch $@

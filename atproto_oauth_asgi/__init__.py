@@ -61,6 +61,10 @@ _HOMES = {
         "raise_for_xrpc",
     ),
     "network_options": ("Network",),
+    "pages": (
+        "Page",
+        "Pages",
+    ),
     "stores.base": (
         "RecordStore",
         "SessionStore",

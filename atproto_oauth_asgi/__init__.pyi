@@ -64,6 +64,7 @@ from atproto_oauth_asgi.network.pds import (
 from atproto_oauth_asgi.network_options import (
     Network,
 )
+from atproto_oauth_asgi.pages import Page, Pages
 from atproto_oauth_asgi.stores.base import (
     RecordStore,
     SessionStore,
@@ -124,6 +125,8 @@ __all__ = [
     "OAuthStateError",
     "OAuthTokenError",
     "PDSClient",
+    "Page",
+    "Pages",
     "PostgresStore",
     "RecordStore",
     "RedisStore",

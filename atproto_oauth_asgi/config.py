@@ -27,8 +27,10 @@ from atproto_oauth_asgi.config_options import OAuthOptions, SecretKey, SessionMo
 from atproto_oauth_asgi.crypto.keys import public_jwk
 from atproto_oauth_asgi.crypto.secret_keys import load_secrets
 from atproto_oauth_asgi.exceptions import ConfigurationError
+from atproto_oauth_asgi.hooks import OnLogin, OnLogout, OnRefresh, OnSessionLost
 from atproto_oauth_asgi.login_limits import LoginLimits
 from atproto_oauth_asgi.network_options import Network
+from atproto_oauth_asgi.pages import Pages
 from atproto_oauth_asgi.protocol.client_metadata import (
     build_client_metadata,
     build_loopback_client_id,
@@ -68,6 +70,9 @@ class OAuthConfig:
         idle_timeout_s: seconds after which they have to if they stay away.
         return_to: where a login ends. cookie_name: without prefix.
         scope_key: the key in the ASGI scope.
+        pages: how our pages look, and what they say.
+        on_login: hears of a new session; may refuse it, or choose where to go.
+        on_logout, on_refresh, on_session_lost: hear of what has become of one.
         limits: how many logins may begin.
         network: how other hosts are reached.
         clock: gives Unix seconds.
@@ -101,6 +106,12 @@ class OAuthConfig:
     login_path: str = "/oauth/login"
     callback_path: str = "/oauth/callback"
     logout_path: str = "/oauth/logout"
+    session_path: str = "/oauth/session"
+    pages: Pages = field(default_factory=Pages)
+    on_login: OnLogin | None = field(default=None, repr=False)
+    on_logout: OnLogout | None = field(default=None, repr=False)
+    on_refresh: OnRefresh | None = field(default=None, repr=False)
+    on_session_lost: OnSessionLost | None = field(default=None, repr=False)
     limits: LoginLimits = field(default_factory=LoginLimits)
     network: Network = field(default_factory=Network)
     clock: Callable[[], float] = time.time  # noqa: TID251 - the one real clock
@@ -263,6 +274,10 @@ def _check(config: OAuthConfig) -> Iterator[str]:
 def _check_parts(config: OAuthConfig) -> Iterator[str]:
     if config.network.is_development and not config.is_loopback:
         yield "network: Network.development() does not go with an https public_url"
-    for name, kind in (("limits", LoginLimits),):
+    for name, kind in (("limits", LoginLimits), ("pages", Pages)):
         if not isinstance(getattr(config, name), kind):
             yield f"{name}: it is a {kind.__name__}"
+    for name in ("on_login", "on_logout", "on_refresh", "on_session_lost"):
+        hook: object = getattr(config, name)
+        if hook is not None and not callable(hook):
+            yield f"{name}: a function, or None"

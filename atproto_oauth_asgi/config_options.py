@@ -7,8 +7,10 @@ from typing import Literal, TypedDict
 
 from atproto_oauth_asgi.client_keys import ClientKey, KeyMaterial
 from atproto_oauth_asgi.crypto.secret_keys import SecretKeys
+from atproto_oauth_asgi.hooks import OnLogin, OnLogout, OnRefresh, OnSessionLost
 from atproto_oauth_asgi.login_limits import LoginLimits
 from atproto_oauth_asgi.network_options import Network
+from atproto_oauth_asgi.pages import Pages
 from atproto_oauth_asgi.stores.base import RecordStore
 
 SecretKey = str | bytes | Sequence[str | bytes] | SecretKeys
@@ -45,6 +47,12 @@ class OAuthOptions(TypedDict, total=False):
     login_path: str
     callback_path: str
     logout_path: str
+    session_path: str
+    pages: Pages
+    on_login: OnLogin | None
+    on_logout: OnLogout | None
+    on_refresh: OnRefresh | None
+    on_session_lost: OnSessionLost | None
     limits: LoginLimits
     network: Network
     clock: Callable[[], float]

@@ -38,7 +38,10 @@ DOCS = Path(__file__).parents[1] / "docs" / "reference" / "logging.md"
 SECRET = "a secret of the tests, 32 bytes or more"
 ORIGIN = "http://127.0.0.1:8000"
 HOSTED = "https://app.notes.internal"
-FIELDS = {"did", "issuer", "kid", "code", "incident", "host", "address", "limit"}
+FIELDS = {
+    *("did", "issuer", "kid", "code", "incident", "host", "address", "limit"),
+    *("hook", "page"),
+}
 RESOURCE = "/.well-known/oauth-protected-resource"
 
 

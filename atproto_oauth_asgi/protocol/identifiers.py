@@ -45,7 +45,10 @@ _HANDLE = re.compile(rf"(?:{_LABEL}\.)+[A-Za-z](?:[A-Za-z0-9-]{{0,61}}[A-Za-z0-9
 _DID = re.compile(r"did:[a-z]+:[A-Za-z0-9._:%-]*[A-Za-z0-9._-]")
 _DID_PLC = re.compile(r"did:plc:[a-z2-7]{24}")
 _LOCALHOST = re.compile(r"localhost%3A([1-9][0-9]{0,4})")
-_PROFILE = re.compile(r"https://(?:bsky\.app)/profile/([^/?#]+)/?")
+_PROFILE = re.compile(
+    r"(?:https?://)?[^\s/@?#]+/profile/([^\s/?#]+)(?:[/?#].*)?", re.IGNORECASE
+)
+_RECORD = re.compile(r"at://([^\s/?#]+)(?:[/?#].*)?", re.IGNORECASE)
 _PASTED = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
 _ASCII_BLANKS = b" \t\r\n\f\v"
 
@@ -62,7 +65,7 @@ def normalize_identifier(text: str, *, policy: UrlPolicy) -> Handle | Did | Host
     if len(text) > _MAX_INPUT_LENGTH:
         message = "too long for a handle, a DID or a server"
         raise InvalidIdentifier(message)
-    bare = _strip_pasted(text)
+    bare = strip_pasted(text)
     if bare.startswith("did:"):
         return parse_did(bare, policy=policy)
     if "/" in bare:
@@ -207,11 +210,15 @@ def _parse_host(text: str, policy: UrlPolicy) -> HostUrl:
     return HostUrl(origin=origin)
 
 
-def _strip_pasted(text: str) -> str:
-    bare = _strip_invisible(text)
-    if page := _PROFILE.fullmatch(bare):
-        return page[1]
-    bare = bare.removeprefix("at://")
+def strip_pasted(text: str) -> str:
+    """Return a handle, DID or host without what copying brings along.
+
+    That is blanks and invisible characters around it, ``@``, and the address of a
+    profile page or a record, at any application.
+    """
+    bare = _strip_invisible(text[: _MAX_INPUT_LENGTH + 1])
+    if page := _PROFILE.fullmatch(bare) or _RECORD.fullmatch(bare):
+        bare = page[1]
     return _strip_invisible(bare.removeprefix("@"))
 
 

@@ -15,8 +15,9 @@ from atproto_oauth_asgi.exceptions import (
     TooManyLogins,
     Unreachable,
 )
-from atproto_oauth_asgi.web.pages import ReferrerPolicy, error_page
+from atproto_oauth_asgi.web.pages import error_page
 from atproto_oauth_asgi.web.problems import problem_response, wants_json
+from atproto_oauth_asgi.web.rendering import ReferrerPolicy
 from atproto_oauth_asgi.web.site import Site
 
 _log = logging.getLogger("atproto_oauth_asgi")
@@ -39,17 +40,16 @@ def answer_failure(
     """Return the page, or the problem document, that tells what went wrong."""
     incident_id = log_failure(problem)
     problem = as_told(problem)
+    look = site.look(request.headers)
     if wants_json(request.headers):
-        response = problem_response(
-            problem, incident_id=incident_id, client_name=site.config.client_name
-        )
+        response = problem_response(problem, incident_id=incident_id, look=look)
     else:
         response = error_page(
             problem,
+            look=look,
             retry_url=retry_url,
             home_url=site.config.return_to,
             incident_id=incident_id,
-            client_name=site.config.client_name,
             referrer_policy=referrer_policy,
         )
     return say_when_to_retry(response, problem)

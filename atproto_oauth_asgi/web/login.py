@@ -15,7 +15,7 @@ from atproto_oauth_asgi.exceptions import (
     OAuthStateError,
     StoreError,
 )
-from atproto_oauth_asgi.models import OAuthState
+from atproto_oauth_asgi.models import OAuthSession, OAuthState
 from atproto_oauth_asgi.network.beside import run_shielded
 from atproto_oauth_asgi.network.concerning import concerning
 from atproto_oauth_asgi.protocol.callback import CallbackAnswer, parse_callback
@@ -33,7 +33,8 @@ from atproto_oauth_asgi.web.answers import (
 )
 from atproto_oauth_asgi.web.flows import FlowOutcome, LoginFlows
 from atproto_oauth_asgi.web.forms import BadForm, parse_query, read_form, unique
-from atproto_oauth_asgi.web.pages import handover_page, login_page
+from atproto_oauth_asgi.web.login_desk import read_identifier, show_login
+from atproto_oauth_asgi.web.pages import handover_page
 from atproto_oauth_asgi.web.problems import wants_json
 from atproto_oauth_asgi.web.return_to import safe_return_to
 from atproto_oauth_asgi.web.site import Site, host_of, port_of
@@ -54,11 +55,11 @@ class LoginRoutes:
         """Answer ``GET /oauth/login``: a form, which starts nothing by itself."""
         try:
             given = unique(parse_query(request.scope["query_string"]))
-        except BadForm as error:
+            session = (await self._visits.open(request.scope)).session
+        except (BadForm, StoreError) as error:
             return answer_failure(self._site, request, error)
-        if "identifier" not in given:
-            given["identifier"] = await self._visits.login_hint(request.scope)
-        return self._form(given)
+        account = (session.handle or session.did) if session else None
+        return show_login(self._site, request, given, account=account)
 
     async def start(self, request: Request) -> Response:
         """Answer ``POST /oauth/login``: begin the login, hand the browser over."""
@@ -67,7 +68,7 @@ class LoginRoutes:
             fields = await read_form(request)
             with self._site.gate.admit(request):
                 (auth_url, _), pending = await self._site.client.begin_login(
-                    fields.get("identifier", ""),
+                    read_identifier(fields, self._site.config.pages),
                     scope=fields.get("scope") or self._site.config.login_scope,
                     prompt=fields.get("prompt") or None,
                     redirect_uri=self._site.redirect_uri(host_of(request.headers)),
@@ -113,6 +114,7 @@ class LoginRoutes:
     ) -> FlowOutcome:
         try:
             session = await self._site.client.complete_login(pending, answer)
+            session = await self._welcome(session)
             cookie = await self._site.sessions.begin(session)
         except BaseException:
             await self._flows.keep_outcome(answer.state, None)
@@ -126,6 +128,15 @@ class LoginRoutes:
             raise
         _log.info("logged in: did=%s issuer=%s", session.did, session.authserver_iss)
         return outcome
+
+    async def _welcome(self, session: OAuthSession) -> OAuthSession:
+        """Return the session as the application lets it in, with where it leads."""
+        try:
+            chosen = await self._site.hooks.login(session)
+        except OAuthError:
+            await self._site.sessions.in_store.revoke_quietly(session)
+            raise
+        return session if chosen is None else session.replace(app_state=chosen)
 
     async def _conclude(
         self, request: Request, state: str, outcome: FlowOutcome
@@ -150,7 +161,8 @@ class LoginRoutes:
         if wants_json(request.headers):
             return answer_failure(self._site, request, error)
         log_failure(error)
-        return say_when_to_retry(self._form(fields, problem=as_told(error)), error)
+        form = show_login(self._site, request, fields, problem=as_told(error))
+        return say_when_to_retry(form, error)
 
     def _refuse_finish(self, request: Request, error: OAuthError) -> Response:
         return answer_failure(
@@ -161,26 +173,13 @@ class LoginRoutes:
             referrer_policy="no-referrer",
         )
 
-    def _form(
-        self, fields: dict[str, str], *, problem: OAuthError | str | None = None
-    ) -> Response:
-        return login_page(
-            action=self._site.path(self._site.config.login_path),
-            client_name=self._site.config.client_name,
-            identifier=fields.get("identifier", ""),
-            return_to=self._return_to(fields.get("return_to")),
-            scope=fields.get("scope"),
-            prompt=fields.get("prompt"),
-            problem=problem,
-        )
-
     def _hand_over(self, request: Request, auth_url: str) -> Response:
         if wants_json(request.headers):
             return json_answer({"authorization_url": auth_url})
         return handover_page(
             authorization_url=auth_url,
             host=urlsplit(auth_url).netloc,
-            client_name=self._site.config.client_name,
+            look=self._site.look(request.headers),
         )
 
     def _return_to(self, text: str | None) -> str:

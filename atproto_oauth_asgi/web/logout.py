@@ -13,7 +13,7 @@ from atproto_oauth_asgi.web.answers import (
     json_answer,
 )
 from atproto_oauth_asgi.web.forms import parse_query, read_form, unique
-from atproto_oauth_asgi.web.pages import logout_page
+from atproto_oauth_asgi.web.pages import logged_out_page, logout_page
 from atproto_oauth_asgi.web.problems import wants_json
 from atproto_oauth_asgi.web.return_to import safe_return_to
 from atproto_oauth_asgi.web.site import Site
@@ -34,13 +34,17 @@ class LogoutRoutes:
             visit = await self._visits.open(request.scope)
         except OAuthError as error:
             return answer_failure(self._site, request, error)
+        look, home_url = self._site.look(request.headers), self._site.config.return_to
         session = visit.session
+        if session is None:
+            login_url = self._site.login_path({})
+            return logged_out_page(login_url=login_url, home_url=home_url, look=look)
         return logout_page(
             action=self._site.path(self._site.config.logout_path),
             return_to=self._return_to(given.get("return_to")),
-            handle=(session.handle or session.did) if session else None,
-            client_name=self._site.config.client_name,
-            home_url=self._site.config.return_to,
+            account=session.handle or session.did,
+            home_url=home_url,
+            look=look,
         )
 
     async def log_out(self, request: Request) -> Response:

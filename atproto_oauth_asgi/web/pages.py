@@ -1,142 +1,52 @@
 """The pages that a person sees: login, hand-over, errors, logout, wrong address.
 
-No page holds a script or loads anything. Each is complete in itself, readable from
-320 pixels upwards and in light and dark, and is stored nowhere. The
-Content-Security-Policy allows the one style block by its hash and forms to this site;
-the way to another host is the hand-over page, because browsers apply ``form-action``
-to every redirect that follows a form.
+No page loads anything, and none holds a script, unless the application turns on
+suggestions of handles. Each is complete in itself, readable from 320 pixels upwards and
+in light and dark, and is stored nowhere. The Content-Security-Policy allows the one
+style block by its hash and forms to this site; the way to another host is the hand-over
+page, because browsers apply ``form-action`` to every redirect that follows a form.
 
 A ``ValueError`` from here means that the caller passed a URL that cannot be a link.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal
+from starlette.responses import Response
 
-from starlette.responses import HTMLResponse, Response
-
-from atproto_oauth_asgi.exceptions import IdentityError
-from atproto_oauth_asgi.web.templates import (
-    Html,
-    build_style_source,
-    fill,
-    join,
-    load_style,
+from atproto_oauth_asgi.pages import Page
+from atproto_oauth_asgi.web.login_form import LoginForm, build_login
+from atproto_oauth_asgi.web.rendering import (
+    ReferrerPolicy,
+    as_shown,
+    build_answer,
+    build_hidden,
+    make_page,
 )
-from atproto_oauth_asgi.web.texts import Problem, explain
+from atproto_oauth_asgi.web.templates import Html, fill, join
+from atproto_oauth_asgi.web.texts import Explanation, Problem, explain
+from atproto_oauth_asgi.web.words import Look
 
-ReferrerPolicy = Literal["same-origin", "no-referrer"]
-"""``same-origin`` for pages whose forms or links must tell where they come from;
-``no-referrer`` for answers on a URL that holds a code."""
-
-_CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; style-src {}; form-action 'self'; "
-    "frame-ancestors 'none'; base-uri 'none'"
-)
-_MAX_IDENTIFIER_CHARS = 2048
 _MAX_HOST_CHARS = 255
 _MAX_INCIDENT_CHARS = 64
 
 
-def _build_page(
-    body: Html,
-    *,
-    title: str,
-    client_name: str | None,
-    status_code: int = 200,
-    referrer_policy: ReferrerPolicy = "same-origin",
-) -> Response:
-    """Return a whole page with all the headers that every page has."""
-    brand = fill("brand", client_name=client_name) if client_name else join()
-    full_title = f"{title} · {client_name}" if client_name else title
-    page = fill("layout", title=full_title, style=load_style(), brand=brand, body=body)
-    headers = {
-        "Cache-Control": "no-store",
-        "Content-Security-Policy": _CONTENT_SECURITY_POLICY.format(
-            build_style_source()
-        ),
-        "Referrer-Policy": referrer_policy,
-        "X-Content-Type-Options": "nosniff",
-    }
-    return HTMLResponse(page.text, status_code=status_code, headers=headers)
-
-
-def _build_hidden(fields: Iterable[tuple[str, str | None]]) -> Html:
-    """Return hidden form fields for those that have a value."""
-    return join(
-        fill("hidden", name=name, value=value)
-        for name, value in fields
-        if value is not None
-    )
-
-
-def _build_alert(
-    problem: Problem, *, host: str | None, client_name: str | None
-) -> Html:
-    """Return the box that tells about a problem, or nothing if there is none."""
-    if problem is None:
-        return join()
-    text = explain(problem, host=host, client_name=client_name).text
-    sentences = " ".join((text.what, *text.causes, text.now))
-    return fill("alert", title=text.title, text=sentences)
-
-
-def login_page(  # noqa: PLR0913 - what the form holds, by name
-    *,
-    action: str,
-    client_name: str | None,
-    identifier: str = "",
-    return_to: str | None = None,
-    scope: str | None = None,
-    prompt: str | None = None,
-    problem: Problem = None,
-    host: str | None = None,
-    status_code: int | None = None,
-) -> Response:
+def login_page(form: LoginForm, *, look: Look) -> Response:
     """Return the page with the login form.
 
-    Args:
-        action: path or URL that the form is posted to.
-        client_name: name of the application.
-        identifier: what the field holds at first.
-        return_to: passed on in a hidden field, as are ``scope`` and ``prompt``.
-        scope: see ``return_to``.
-        prompt: see ``return_to``.
-        problem: why an attempt failed; told beside the field.
-        host: name of the server that hosts the account, where it is known.
-        status_code: None means that of the problem, or 200 without one.
-
     Raises:
-        ValueError: ``action`` cannot be a link.
+        ValueError: one of its URLs cannot be a link.
     """
-    failed = problem is not None
-    hidden = (("return_to", return_to), ("scope", scope), ("prompt", prompt))
-    body = fill(
-        "login",
-        action_url=action,
-        identifier=identifier[:_MAX_IDENTIFIER_CHARS],
-        invalid="true" if isinstance(problem, IdentityError) else "false",
-        described_by="problem hint" if failed else "hint",
-        alert=_build_alert(problem, host=host, client_name=client_name),
-        hidden=_build_hidden(hidden),
-    )
-    if status_code is None:
-        status_code = explain(problem).status_code if failed else 200
-    return _build_page(
-        body, title="Log in", client_name=client_name, status_code=status_code
-    )
+    page, body = build_login(form, look=look)
+    return build_answer(page, body, look=look, referrer_policy="same-origin")
 
 
-def handover_page(
-    *, authorization_url: str, host: str, client_name: str | None = None
-) -> Response:
+def handover_page(*, authorization_url: str, host: str, look: Look) -> Response:
     """Return the page that sends a browser on to the authorization server.
 
     Args:
         authorization_url: where to; checked by the caller, this is the second lock.
         host: its name, as the person is to read it.
-        client_name: name of the application.
+        look: how the page looks.
 
     Raises:
         ValueError: the URL is not an absolute http(s) URL in plain ASCII.
@@ -144,129 +54,173 @@ def handover_page(
     # Stricter than a link, which `fill` checks, because it goes into a header as well.
     if authorization_url.startswith("/") or not authorization_url.isascii():
         raise ValueError("the authorization URL is not an absolute URL in ASCII")
-    body = fill(
-        "handover", authorization_url=authorization_url, host=host[:_MAX_HOST_CHARS]
-    )
-    page = _build_page(
-        body, title="One moment", client_name=client_name, referrer_policy="no-referrer"
-    )
-    page.headers["Refresh"] = f"0; url={authorization_url}"
-    return page
+    host = host[:_MAX_HOST_CHARS]
+    words = look.say("handover_page", host=host)
+    values = {"authorization_url": authorization_url, "host": host}
+    page = make_page("handover", look, words=words, values=values)
+    body = fill("handover", authorization_url=authorization_url, **words)
+    answer = build_answer(page, body, look=look, referrer_policy="no-referrer")
+    answer.headers["Refresh"] = f"0; url={authorization_url}"
+    return answer
 
 
 def error_page(  # noqa: PLR0913 - what the page tells, by name
     error: Problem,
     *,
+    look: Look,
     status_code: int | None = None,
     retry_url: str | None,
     home_url: str,
     incident_id: str | None = None,
     host: str | None = None,
-    client_name: str | None = None,
     referrer_policy: ReferrerPolicy = "same-origin",
 ) -> Response:
     """Return the page that tells what went wrong and how to go on.
 
     Args:
         error: an error, or a code such as ``"csrf"``, or None for the unforeseen.
+        look: how the page looks.
         status_code: None means the one that fits the error.
         retry_url: where the button leads, usually to the login; None: no button.
         home_url: the way back into the application.
         incident_id: what finds this failure in the log.
         host: name of the server that hosts the account, where it is known.
-        client_name: name of the application.
         referrer_policy: ``no-referrer`` for answers on the callback's URL.
 
     Raises:
         ValueError: one of the URLs cannot be a link.
     """
-    explanation = explain(error, host=host, client_name=client_name)
-    text = explanation.text
-    items = join(fill("cause", text=cause) for cause in text.causes)
-    body = fill(
+    found = explain(error, host=host, client_name=look.client_name, texts=look.texts)
+    page = make_page(
         "error",
-        title=text.title,
-        what=text.what,
-        causes=fill("causes", items=items) if text.causes else items,
-        now=text.now,
-        button=_build_button(retry_url, label=text.action),
-        home_url=home_url,
-        home_label=f"Back to {client_name}" if client_name else "Back to the start",
-        incident=_build_incident(incident_id),
+        look,
+        words={**_home(look.say("error_page"), look), **_sentences(found)},
+        values={
+            "retry_url": retry_url,
+            "home_url": home_url,
+            "incident_id": incident_id and incident_id[:_MAX_INCIDENT_CHARS],
+        },
+        code=found.code,
+        causes=found.text.causes,
+        status_code=status_code or found.status_code,
     )
-    return _build_page(
-        body,
-        title=text.title,
-        client_name=client_name,
-        status_code=status_code or explanation.status_code,
-        referrer_policy=referrer_policy,
+    body = _build_error(page)
+    return build_answer(page, body, look=look, referrer_policy=referrer_policy)
+
+
+def _build_error(page: Page) -> Html:
+    values = page.values
+    items = join(fill("cause", text=cause) for cause in page.causes)
+    button = incident = join()
+    if "retry_url" in values:
+        button = fill(
+            "button", retry_url=values["retry_url"], label=page.words["action"]
+        )
+    if "incident_id" in values:
+        incident = fill(
+            "incident",
+            label=page.words["incident"],
+            incident_id=values["incident_id"],
+        )
+    return fill(
+        "error",
+        title=page.words["title"],
+        what=page.words["what"],
+        causes=fill("causes", items=items) if page.causes else items,
+        now=page.words["now"],
+        button=button,
+        home_url=values["home_url"],
+        home=page.words["home"],
+        incident=incident,
     )
-
-
-def _build_button(url: str | None, *, label: str) -> Html:
-    """Return a link that looks like a button, or nothing without a URL."""
-    return join() if url is None else fill("button", retry_url=url, label=label)
-
-
-def _build_incident(incident_id: str | None) -> Html:
-    """Return the line that names an incident, or nothing without one."""
-    if incident_id is None:
-        return join()
-    return fill("incident", incident_id=incident_id[:_MAX_INCIDENT_CHARS])
-
-
-def _build_account(handle: str | None) -> Html:
-    """Return the line that tells who is logged in, or nothing if nobody knows."""
-    if not handle:
-        return join()
-    account = handle if handle.startswith("did:") else f"@{handle}"
-    return fill("account", account=account)
 
 
 def logout_page(
-    *,
-    action: str,
-    return_to: str | None,
-    handle: str | None,
-    client_name: str | None = None,
-    home_url: str = "/",
+    *, action: str, return_to: str | None, account: str, home_url: str, look: Look
 ) -> Response:
     """Return the page that asks whether to log out; it changes nothing itself.
 
     Args:
         action: path or URL that the form is posted to.
         return_to: passed on in a hidden field.
-        handle: who is logged in, if it is known; a DID where there is no handle.
-        client_name: name of the application.
+        account: who is logged in: the handle, or the DID where there is none.
         home_url: where the link leads for those who would rather stay.
+        look: how the page looks.
 
     Raises:
         ValueError: ``action`` or ``home_url`` cannot be a link.
     """
+    words = look.say("logout_page", account=as_shown(account))
+    page = make_page(
+        "logout",
+        look,
+        words=words,
+        values={"action_url": action, "home_url": home_url, "account": account},
+        fields={"return_to": return_to},
+    )
     body = fill(
         "logout",
+        **words,
         action_url=action,
-        account=_build_account(handle),
-        hidden=_build_hidden([("return_to", return_to)]),
         home_url=home_url,
+        hidden=build_hidden(page.fields),
     )
-    return _build_page(body, title="Log out?", client_name=client_name)
+    return build_answer(page, body, look=look, referrer_policy="same-origin")
 
 
-def wrong_host_page(*, url: str, client_name: str | None = None) -> Response:
+def logged_out_page(*, login_url: str, home_url: str, look: Look) -> Response:
+    """Return the page that says that nobody is logged in.
+
+    Args:
+        login_url: where the button leads.
+        home_url: the way back into the application.
+        look: how the page looks.
+
+    Raises:
+        ValueError: one of the URLs cannot be a link.
+    """
+    words = _home(look.say("logged_out_page"), look)
+    values = {"login_url": login_url, "home_url": home_url}
+    page = make_page("logged_out", look, words=words, values=values)
+    body = fill("logged_out", **words, **values)
+    return build_answer(page, body, look=look, referrer_policy="same-origin")
+
+
+def wrong_host_page(*, url: str, look: Look) -> Response:
     """Return the page (421) for a development app that was opened by another name.
 
     Args:
         url: the loopback address to open.
-        client_name: name of the application.
+        look: how the page looks.
 
     Raises:
         ValueError: ``url`` cannot be a link.
     """
-    explanation = explain("wrong_host")
-    return _build_page(
-        fill("wrong_host", open_url=url),
-        title=explanation.text.title,
-        client_name=client_name,
-        status_code=explanation.status_code,
+    found = explain("wrong_host", client_name=look.client_name, texts=look.texts)
+    words = {**look.say("wrong_host_page"), **_sentences(found)}
+    page = make_page(
+        "wrong_host",
+        look,
+        words=words,
+        values={"open_url": url},
+        code=found.code,
+        status_code=found.status_code,
     )
+    body = fill("wrong_host", open_url=url, **words)
+    return build_answer(page, body, look=look, referrer_policy="same-origin")
+
+
+def _sentences(found: Explanation) -> dict[str, str]:
+    text = found.text
+    return {
+        "title": text.title,
+        "what": text.what,
+        "now": text.now,
+        "action": text.action,
+    }
+
+
+def _home(words: dict[str, str], look: Look) -> dict[str, str]:
+    """Return the words, of which ``home`` needs no name where there is none."""
+    unnamed = words.pop("home_unnamed")
+    return words if look.client_name else {**words, "home": unnamed}

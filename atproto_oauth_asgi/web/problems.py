@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from starlette.responses import Response
 
 from atproto_oauth_asgi.web.texts import Problem, explain
+from atproto_oauth_asgi.web.words import Look
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -26,7 +27,7 @@ def problem_response(
     status_code: int | None = None,
     incident_id: str | None = None,
     host: str | None = None,
-    client_name: str | None = None,
+    look: Look | None = None,
 ) -> Response:
     """Return a problem document that says what the error page would say.
 
@@ -38,11 +39,14 @@ def problem_response(
         status_code: None means the one that fits the error.
         incident_id: what finds this failure in the log.
         host: name of the server that hosts the account, where it is known.
-        client_name: name of the application.
+        look: whose texts are told; None: ours.
 
     Spec: RFC 9457 §3
     """
-    explanation = explain(error, host=host, client_name=client_name)
+    look = look or Look()
+    explanation = explain(
+        error, host=host, client_name=look.client_name, texts=look.texts
+    )
     text = explanation.text
     document: dict[str, str | int] = {
         "type": f"about:blank#{explanation.code}",

@@ -21,6 +21,7 @@ from atproto_oauth_asgi.web.login import LoginRoutes
 from atproto_oauth_asgi.web.logout import LogoutRoutes
 from atproto_oauth_asgi.web.pages import wrong_host_page
 from atproto_oauth_asgi.web.problems import wants_json
+from atproto_oauth_asgi.web.session_route import SessionRoute
 from atproto_oauth_asgi.web.site import Site, host_of, loopback_name
 from atproto_oauth_asgi.web.visits import Visits
 
@@ -48,6 +49,7 @@ class Routes:
     def __init__(self, site: Site, visits: Visits) -> None:
         self._site = site
         login, logout = LoginRoutes(site, visits), LogoutRoutes(site, visits)
+        session = SessionRoute(site, visits)
         config = site.config
         self._table: dict[str, dict[str, Handler]] = {
             config.metadata_path: _document(config.client_metadata),
@@ -55,6 +57,11 @@ class Routes:
             config.login_path: {"GET": login.show_form, "POST": login.start},
             config.callback_path: {"GET": login.finish},
             config.logout_path: {"GET": logout.confirm, "POST": logout.log_out},
+            config.session_path: {
+                "GET": session.show,
+                "HEAD": session.show,
+                "OPTIONS": session.allow,
+            },
         }
 
     def find(self, scope: MutableMapping[str, Any]) -> dict[str, Handler] | None:
@@ -119,7 +126,7 @@ class Routes:
         port = re.search(r":[0-9]{1,5}\Z", host_of(request.headers))
         return wrong_host_page(
             url=f"http://127.0.0.1{port[0] if port else ''}{self._site.path('/')}",
-            client_name=self._site.config.client_name,
+            look=self._site.look(request.headers),
         )
 
     def _refuse_method(self, request: Request, methods: dict[str, Handler]) -> Response:

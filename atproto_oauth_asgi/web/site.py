@@ -14,8 +14,10 @@ from atproto_oauth_asgi.config import OAuthConfig
 from atproto_oauth_asgi.scopes import find_scope_warnings
 from atproto_oauth_asgi.sessions.cookies import cookie_name, split_value
 from atproto_oauth_asgi.sessions.held import build_held_sessions
+from atproto_oauth_asgi.web.hooks import Hooks
 from atproto_oauth_asgi.web.limits import LoginGate
 from atproto_oauth_asgi.web.stores import open_stores
+from atproto_oauth_asgi.web.words import Look, Looks
 
 _log = logging.getLogger("atproto_oauth_asgi")
 
@@ -39,6 +41,8 @@ class Site:
             _log.warning("scope: %s", warning)
         self.store, self.logins = open_stores(config)
         self.client = OAuthClient.from_config(config, session_store=self.store)
+        self.hooks = Hooks(config)
+        self._looks = Looks(config.pages, client_name=config.client_name)
         self.gate = LoginGate(config.limits, clock=config.clock)
         self.sessions = build_held_sessions(
             self.client.sessions,
@@ -47,6 +51,10 @@ class Site:
             context=f"{self.session_cookie(None)} {config.client_id}",
             check_size=self._check_size,
         )
+
+    def look(self, headers: Headers) -> Look:
+        """Return how pages look to this browser."""
+        return self._looks.choose(headers.get("accept-language"))
 
     async def aclose(self) -> None:
         """Close the connections, those of the store as well."""

@@ -8,9 +8,10 @@ slip onto a page.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
+from typing import Any
 
 from atproto_oauth_asgi.exceptions import (
     AuthorizationServerError,
@@ -61,22 +62,33 @@ class Explanation:
 
 
 @cache
+def _load_entries() -> dict[str, dict[str, Any]]:
+    import tomllib  # noqa: PLC0415 - many processes never explain anything
+
+    return tomllib.loads(read_file("texts.toml"))
+
+
+@cache
 def load_texts() -> Mapping[str, Text]:
     """Return every text by its code, or by ``code:detail``.
 
     The detail is what a server said, or what a person meant. A code may borrow the
-    text of another one. Two names are left open in ``what`` and ``now``, see
-    ``explain``.
+    text of another one. Two names are left open in them, see ``explain``.
     """
-    import tomllib  # noqa: PLC0415 - many processes never explain anything
-
-    entries = tomllib.loads(read_file("texts.toml"))
+    entries = _load_entries()
     texts = {}
     for code, entry in entries.items():
         fields = entries[entry.get("same_as", code)]
         causes = tuple(fields.get("causes", ()))
         texts[code] = Text(**{**fields, "causes": causes})
     return MappingProxyType(texts)
+
+
+@cache
+def load_borrowers() -> Mapping[str, str]:
+    """Return the codes that have no text of their own, and whose they borrow."""
+    entries = _load_entries().items()
+    return MappingProxyType({k: v["same_as"] for k, v in entries if "same_as" in v})
 
 
 STATUS_CODES: Mapping[str, int] = MappingProxyType(
@@ -88,6 +100,8 @@ STATUS_CODES: Mapping[str, int] = MappingProxyType(
         "method_not_allowed": 405,
         "unsupported_media_type": 415,
         "wrong_host": 421,
+        "login_refused": 403,
+        "hook_failed": 500,
         "unexpected": 500,
     }
 )
@@ -105,13 +119,12 @@ def _build_keys(error: OAuthError) -> list[str]:
     return codes
 
 
-def _find_text(problem: Problem) -> Text:
+def _find_text(problem: Problem, texts: Mapping[str, Text]) -> Text:
     """Return the text for a problem, the general one where there is no other."""
     if isinstance(problem, OAuthError):
         keys = _build_keys(problem)
     else:
         keys = [problem or "unexpected"]
-    texts = load_texts()
     return next((texts[key] for key in keys if key in texts), texts["oauth_error"])
 
 
@@ -124,13 +137,21 @@ def _fill_names(text: Text, *, host: str | None, client_name: str | None) -> Tex
     if host:
         names["host"] += f" ({host[:_MAX_NAME_CHARS]})"
     # What a name holds is not looked through for placeholders again.
-    return replace(
-        text, what=text.what.format_map(names), now=text.now.format_map(names)
+    return Text(
+        title=text.title.format_map(names),
+        what=text.what.format_map(names),
+        now=text.now.format_map(names),
+        causes=tuple(cause.format_map(names) for cause in text.causes),
+        action=text.action.format_map(names),
     )
 
 
 def explain(
-    problem: Problem, *, host: str | None = None, client_name: str | None = None
+    problem: Problem,
+    *,
+    host: str | None = None,
+    client_name: str | None = None,
+    texts: Mapping[str, Text] | None = None,
 ) -> Explanation:
     """Return what to tell a person or a program about a problem.
 
@@ -140,8 +161,10 @@ def explain(
         problem: an error, or a code such as ``"csrf"``, or None.
         host: name of the server that hosts the account, where it is known.
         client_name: name of the application.
+        texts: by code; None means ours.
     """
-    text = _fill_names(_find_text(problem), host=host, client_name=client_name)
+    found = _find_text(problem, load_texts() if texts is None else texts)
+    text = _fill_names(found, host=host, client_name=client_name)
     if isinstance(problem, OAuthError):
         code, status_code = problem.code, problem.status_hint
     else:

@@ -144,9 +144,11 @@ class Visit:
         if self._response_began:
             message = "the response has begun, the cookie cannot be deleted any more"
             raise RefreshUnavailable(message)
+        session = self.opened.session
         await self.site.sessions.end(self.opened, everywhere=everywhere)
         self.opened = None
         self._to_clear, self._to_write = True, False
+        await self.site.hooks.logged_out(session)
 
     async def begin_response(self) -> list[bytes]:
         """Return the ``Set-Cookie`` lines of the response that now begins."""
@@ -198,9 +200,12 @@ class Visit:
                 raise
             except SessionError as error:
                 self._lose(opened, error)
+                if not isinstance(error, LoggedOut):
+                    await self.site.hooks.lost(opened.session, self.reason)
                 raise
             self.opened = renewed
             self._to_write |= renewed.value != opened.value
+            await self.site.hooks.refreshed(renewed.session)
 
     async def _held_by_now(self) -> OpenedSession | Past | None:
         """Return what the browser should hold; None to leave alone what it does."""

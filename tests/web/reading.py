@@ -62,9 +62,19 @@ class Page(HTMLParser):
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [found.attributes for found in self.elements if found.tag == tag]
 
+    def forms(self) -> list[dict[str | None, str | None]]:
+        """What each form on the page would send untouched."""
+        found: list[dict[str | None, str | None]] = []
+        for element in self.elements:
+            if element.tag == "form":
+                found.append({})
+            elif element.tag == "input":
+                found[-1][element.attributes["name"]] = element.attributes["value"]
+        return found
+
     def fields(self) -> dict[str | None, str | None]:
-        """What a form on the page would send untouched."""
-        return {field["name"]: field["value"] for field in self.all("input")}
+        """What the first form on the page would send untouched."""
+        return self.forms()[0]
 
 
 def html_of(response: Response) -> str:

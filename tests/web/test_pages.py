@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,56 +14,86 @@ from starlette.responses import Response
 
 from atproto_oauth_asgi.exceptions import (
     HandleNotFound,
+    InvalidIdentifier,
     LoginDenied,
     StoreError,
     TimedOut,
+    TooManyLogins,
     WrongBrowser,
 )
+from atproto_oauth_asgi.pages import Pages
+from atproto_oauth_asgi.web.login_form import LoginForm
 from atproto_oauth_asgi.web.pages import (
     error_page,
     handover_page,
+    logged_out_page,
     login_page,
     logout_page,
     wrong_host_page,
 )
+from atproto_oauth_asgi.web.words import Look
 from tests.web.reading import NASTY, any_text, html_of, read
 
 AUTHORIZATION_URL = "https://pds.test/oauth/authorize?client_id=a&request_uri=urn%3Ab"
 
 
+def look_of(text: str) -> Look:
+    return Look(client_name=f"N{text}")
+
+
 def login(text: str = "x") -> Response:
-    return login_page(
+    form = LoginForm(
         action="/oauth/login",
-        client_name=f"N{text}",
         identifier=text,
         return_to=text,
         scope=text,
         prompt=text,
         problem=TimedOut(text),
-        host=text,
     )
+    return login_page(form, look=look_of(text))
+
+
+def login_by_host(text: str = "x") -> Response:
+    form = LoginForm(
+        action="/oauth/login", host=f"h{text}", problem=InvalidIdentifier(text)
+    )
+    return login_page(form, look=look_of(text))
+
+
+def login_again(text: str = "x") -> Response:
+    form = LoginForm(
+        action="/oauth/login", identifier=f"i{text}", reason="expired", return_to=text
+    )
+    pages = Pages(sign_up_host="bsky.social", suggestions_url="/handles")
+    return login_page(form, look=Look(client_name=f"N{text}", pages=pages))
+
+
+def login_twice(text: str = "x") -> Response:
+    form = LoginForm(action="/oauth/login", account=f"a{text}", identifier=text)
+    return login_page(form, look=look_of(text))
 
 
 def handover(text: str = "x") -> Response:
     return handover_page(
-        authorization_url=AUTHORIZATION_URL, host=text, client_name=f"N{text}"
+        authorization_url=AUTHORIZATION_URL, host=text, look=look_of(text)
     )
 
 
 def error(text: str = "x") -> Response:
     return error_page(
         WrongBrowser(text),
+        look=look_of(text),
         retry_url="/oauth/login",
         home_url="/",
         incident_id=text,
         host=text,
-        client_name=f"N{text}",
     )
 
 
 def denied(text: str = "x") -> Response:
     return error_page(
         LoginDenied(text, error=text, error_description=text),
+        look=Look(),
         retry_url=None,
         home_url="/",
         host=text,
@@ -73,17 +104,33 @@ def logout(text: str = "x") -> Response:
     return logout_page(
         action="/oauth/logout",
         return_to=text,
-        handle=f"h{text}",
-        client_name=f"N{text}",
+        account=f"h{text}",
+        home_url="/",
+        look=look_of(text),
     )
 
 
+def logged_out(text: str = "x") -> Response:
+    return logged_out_page(login_url="/oauth/login", home_url="/", look=look_of(text))
+
+
 def wrong_host(text: str = "x") -> Response:
-    return wrong_host_page(url="http://127.0.0.1:8000/", client_name=f"N{text}")
+    return wrong_host_page(url="http://127.0.0.1:8000/", look=look_of(text))
 
 
 PageMaker = Callable[..., Response]
-ALL = (login, handover, error, denied, logout, wrong_host)
+ALL = (
+    login,
+    login_by_host,
+    login_again,
+    login_twice,
+    handover,
+    error,
+    denied,
+    logout,
+    logged_out,
+    wrong_host,
+)
 every_page = pytest.mark.parametrize("make", ALL, ids=lambda make: make.__name__)
 
 
@@ -106,7 +153,7 @@ def test_page_when_given_nasty_text_then_holds_none_of_it_raw(
     """Tags, attributes and quotes that came in appear escaped or not at all."""
     html = html_of(make(text))
     assert "<svg" not in html
-    assert "<script" not in html
+    assert "<script>alert" not in html
     assert "<img" not in html
     assert "onload=alert(1)>" not in html
     assert "\u202e" not in html
@@ -122,7 +169,8 @@ def test_page_when_sent_then_has_every_protective_header(make: PageMaker) -> Non
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] in {"same-origin", "no-referrer"}
     policy = headers["content-security-policy"].split("; ")
-    assert [part for part in policy if not part.startswith("style-src")] == [
+    own = ("style-src", "script-src", "connect-src")
+    assert [part for part in policy if not part.startswith(own)] == [
         "default-src 'none'",
         "form-action 'self'",
         "frame-ancestors 'none'",
@@ -149,7 +197,7 @@ def test_page_when_sent_then_its_policy_allows_exactly_its_style(
 def test_page_when_read_then_is_well_built(make: PageMaker) -> None:
     """Language, title, viewport, one main and one heading: fit for everybody."""
     page = read(make())
-    assert page.all("html") == [{"lang": "en"}]
+    assert page.all("html") == [{"lang": "en", "dir": "ltr"}]
     assert len(page.all("main")) == len(page.all("h1")) == len(page.all("title")) == 1
     viewport = {"name": "viewport", "content": "width=device-width, initial-scale=1"}
     assert viewport in page.all("meta")
@@ -166,18 +214,25 @@ def test_page_when_it_holds_a_form_or_a_code_then_has_the_fitting_referrer_polic
         assert page.headers["referrer-policy"] == "same-origin"
     assert handover().headers["referrer-policy"] == "no-referrer"
     callback = error_page(
-        None, retry_url=None, home_url="/", referrer_policy="no-referrer"
+        None,
+        look=Look(),
+        retry_url=None,
+        home_url="/",
+        referrer_policy="no-referrer",
     )
     assert callback.headers["referrer-policy"] == "no-referrer"
 
 
 def test_login_page_when_opened_then_has_a_form_with_one_field() -> None:
-    """A person sees a field for the handle, and nothing hidden is sent."""
-    response = login_page(action="/oauth/login", client_name="Notes")
+    """A person sees one field for the handle, and nothing hidden is sent."""
+    form = LoginForm(action="/oauth/login")
+    response = login_page(form, look=Look(client_name="Notes"))
     page = read(response)
     assert response.status_code == 200
-    assert page.all("form") == [{"method": "post", "action": "/oauth/login"}]
-    assert page.fields() == {"identifier": ""}
+    assert page.all("form") == [{"method": "post", "action": "/oauth/login"}] * 2
+    assert page.forms() == [{"identifier": ""}, {"host": ""}]
+    assert page.all("details") == [{}]
+    assert "Create one" not in page.text
     assert "Notes" in page.text
     assert "Bluesky" in page.text
     assert "password" in page.text
@@ -185,8 +240,8 @@ def test_login_page_when_opened_then_has_a_form_with_one_field() -> None:
 
 def test_login_page_when_opened_then_its_field_suits_handles() -> None:
     """Labelled, described, and left alone by what corrects and capitalises."""
-    page = read(login_page(action="/oauth/login", client_name=None))
-    [field] = page.all("input")
+    page = read(login_page(LoginForm(action="/oauth/login"), look=Look()))
+    field = page.all("input")[0]
     wanted = {
         "autocomplete": "username",
         "autocapitalize": "none",
@@ -203,27 +258,24 @@ def test_login_page_when_opened_then_its_field_suits_handles() -> None:
 
 def test_login_page_when_given_hidden_values_then_sends_them_on() -> None:
     """What the application asked for survives the form; an empty one too."""
-    response = login_page(
-        action="/l", client_name=None, return_to="/a?b=c&d", scope="", prompt="login"
-    )
-    assert read(response).fields() == {
-        "identifier": "",
-        "return_to": "/a?b=c&d",
-        "scope": "",
-        "prompt": "login",
-    }
+    form = LoginForm(action="/l", return_to="/a?b=c&d", scope="", prompt="login")
+    passed_on = {"return_to": "/a?b=c&d", "scope": "", "prompt": "login"}
+    assert read(login_page(form, look=Look())).forms() == [
+        {"identifier": "", **passed_on},
+        {"host": "", **passed_on},
+    ]
 
 
 def test_login_page_when_there_is_a_problem_then_tells_it_by_the_field() -> None:
     """What was typed stays, and the field is tied to the explanation."""
-    response = login_page(
+    form = LoginForm(
         action="/l",
-        client_name=None,
         identifier='al"ice.test',
         problem=HandleNotFound("internal detail"),
     )
+    response = login_page(form, look=Look())
     page = read(response)
-    [field] = page.all("input")
+    field = page.all("input")[0]
     [alert] = [found for found in page.all("div") if found.get("role") == "alert"]
     assert response.status_code == 400
     assert field["value"] == 'al"ice.test'
@@ -235,17 +287,17 @@ def test_login_page_when_there_is_a_problem_then_tells_it_by_the_field() -> None
 
 def test_login_page_when_the_problem_is_not_the_field_then_does_not_blame_it() -> None:
     """A host that is away does not make the typed handle wrong."""
-    response = login_page(
-        action="/l", client_name=None, problem="too_many_logins", status_code=503
-    )
-    [field] = read(response).all("input")
-    assert response.status_code == 503
+    problem = TooManyLogins("x", retry_after_s=5)
+    response = login_page(LoginForm(action="/l", problem=problem), look=Look())
+    field = read(response).all("input")[0]
+    assert response.status_code == 429
     assert field["aria-invalid"] == "false"
 
 
 def test_login_page_when_the_identifier_is_huge_then_caps_it() -> None:
     """A page does not grow with what was sent."""
-    response = login_page(action="/l", client_name=None, identifier="a" * 100_000)
+    form = LoginForm(action="/l", identifier="a" * 100_000)
+    response = login_page(form, look=Look())
     assert len(read(response).fields()["identifier"] or "") == 2048
 
 
@@ -282,7 +334,7 @@ def test_handover_page_when_sent_then_leads_on_without_a_redirect() -> None:
 def test_handover_page_when_the_url_is_unsafe_then_refuses(url: str) -> None:
     """Nobody is sent to a script, and no header is split."""
     with pytest.raises(ValueError, match=r"URL"):
-        handover_page(authorization_url=url, host="a.test")
+        handover_page(authorization_url=url, host="a.test", look=Look())
 
 
 def test_error_page_when_sent_then_tells_what_happened_and_the_ways_on() -> None:
@@ -293,7 +345,7 @@ def test_error_page_when_sent_then_tells_what_happened_and_the_ways_on() -> None
         home_url="/home",
         incident_id="abc123",
         host="pds.example.com",
-        client_name="Notes",
+        look=Look(client_name="Notes"),
     )
     page = read(response)
     assert response.status_code == 504
@@ -313,7 +365,9 @@ def test_error_page_when_there_are_causes_then_lists_them() -> None:
 
 def test_error_page_when_nobody_foresaw_it_then_tells_only_the_incident() -> None:
     """Without an error of ours the page says sorry, and what to ask for."""
-    response = error_page(None, retry_url=None, home_url="/", incident_id="abc123")
+    response = error_page(
+        None, look=Look(), retry_url=None, home_url="/", incident_id="abc123"
+    )
     page = read(response)
     assert response.status_code == 500
     assert [link["href"] for link in page.all("a")] == ["/"]
@@ -324,7 +378,7 @@ def test_error_page_when_nobody_foresaw_it_then_tells_only_the_incident() -> Non
 def test_error_page_when_given_a_status_then_uses_it() -> None:
     """The caller may know better."""
     response = error_page(
-        StoreError("x"), status_code=500, retry_url=None, home_url="/"
+        StoreError("x"), look=Look(), status_code=500, retry_url=None, home_url="/"
     )
     assert response.status_code == 500
 
@@ -333,13 +387,17 @@ def test_error_page_when_given_a_status_then_uses_it() -> None:
 @pytest.mark.covers("WEB-04")
 def test_pages_when_given_a_link_that_is_none_then_refuse(url: str) -> None:
     """No page carries a link or a form target that could run or mislead."""
+    look = Look()
+    stay: Any = {"return_to": None, "account": "a.test", "look": look}
     makers: list[Callable[[], Response]] = [
-        lambda: login_page(action=url, client_name=None),
-        lambda: error_page(None, retry_url=url, home_url="/"),
-        lambda: error_page(None, retry_url=None, home_url=url),
-        lambda: logout_page(action=url, return_to=None, handle=None),
-        lambda: logout_page(action="/", return_to=None, handle=None, home_url=url),
-        lambda: wrong_host_page(url=url),
+        lambda: login_page(LoginForm(action=url), look=look),
+        lambda: login_page(LoginForm(action="/", account="a", home_url=url), look=look),
+        lambda: error_page(None, look=look, retry_url=url, home_url="/"),
+        lambda: error_page(None, look=look, retry_url=None, home_url=url),
+        lambda: logout_page(action=url, home_url="/", **stay),
+        lambda: logout_page(action="/", home_url=url, **stay),
+        lambda: logged_out_page(login_url=url, home_url="/", look=look),
+        lambda: wrong_host_page(url=url, look=look),
     ]
     for make in makers:
         with pytest.raises(ValueError, match=r"URL"):
@@ -349,7 +407,11 @@ def test_pages_when_given_a_link_that_is_none_then_refuse(url: str) -> None:
 def test_logout_page_when_opened_then_only_asks() -> None:
     """Opening it shows who is logged in and a form; it sets and ends nothing."""
     response = logout_page(
-        action="/oauth/logout", return_to="/bye", handle="alice.test"
+        action="/oauth/logout",
+        return_to="/bye",
+        account="alice.test",
+        home_url="/",
+        look=Look(),
     )
     page = read(response)
     assert response.status_code == 200
@@ -359,18 +421,86 @@ def test_logout_page_when_opened_then_only_asks() -> None:
     assert "set-cookie" not in response.headers
 
 
-def test_logout_page_when_the_name_is_unknown_or_a_did_then_copes() -> None:
-    """A DID gets no @, and an unknown name no sentence."""
-    unknown = read(logout_page(action="/l", return_to=None, handle=None))
-    assert "logged in as" not in unknown.text
-    assert unknown.fields() == {}
-    did = read(logout_page(action="/l", return_to=None, handle="did:plc:abc"))
-    assert "logged in as did:plc:abc" in did.text
+def test_logout_page_when_there_is_no_handle_then_shows_the_did() -> None:
+    """A DID gets no @."""
+    response = logout_page(
+        action="/l", return_to=None, account="did:plc:abc", home_url="/", look=Look()
+    )
+    page = read(response)
+    assert "logged in as did:plc:abc" in page.text
+    assert page.fields() == {}
+
+
+def test_logged_out_page_when_sent_then_leads_to_the_login_and_home() -> None:
+    """Who is logged out is told so, and has two ways on."""
+    page = read(logged_out())
+    assert [link["href"] for link in page.all("a")] == ["/oauth/login", "/"]
+    assert page.all("form") == []
+    assert "You are logged out" in page.text
+
+
+def test_login_page_when_a_session_has_ended_then_one_button_logs_in_again() -> None:
+    """Who was there is asked for by name; somebody else can still get in."""
+    form = LoginForm(
+        action="/l", identifier="alice.test", reason="revoked", return_to="/notes"
+    )
+    response = login_page(form, look=Look())
+    page = read(response)
+    assert response.status_code == 200
+    assert page.fields() == {"identifier": "alice.test", "return_to": "/notes"}
+    for words in ("Log in again", "Continue as @alice.test", "The session was ended"):
+        assert words in page.text
+    assert page.forms()[1] == {"identifier": "", "return_to": "/notes"}
+    assert "Use another account" in page.text
+
+
+@pytest.mark.parametrize("reason", ["", "because", "<b>", "session_expired"])
+def test_login_page_when_the_reason_is_unknown_then_says_nothing_of_it(
+    reason: str,
+) -> None:
+    """A link cannot make the page say what we do not say."""
+    form = LoginForm(action="/l", identifier="alice.test", reason=reason)
+    assert html_of(login_page(form, look=Look())) == html_of(
+        login_page(LoginForm(action="/l", identifier="alice.test"), look=Look())
+    )
+
+
+def test_login_page_when_somebody_is_logged_in_then_says_who_and_leads_on() -> None:
+    """The back button leads here: nobody has to log in twice."""
+    form = LoginForm(action="/l", account="did:plc:abc", home_url="/notes")
+    page = read(login_page(form, look=Look(client_name="Notes")))
+    assert "You are logged in as did:plc:abc." in page.text
+    assert [link["href"] for link in page.all("a")] == ["/notes"]
+    assert page.fields() == {"identifier": ""}
+
+
+def test_login_page_when_the_host_was_wrong_then_tells_it_by_that_field() -> None:
+    """The part with the host is open, and its field is the one to blame."""
+    form = LoginForm(action="/l", host="bsky", problem=InvalidIdentifier("x"))
+    page = read(login_page(form, look=Look()))
+    handle, host = page.all("input")
+    assert page.all("details") == [{"open": None}]
+    assert (handle["aria-invalid"], host["aria-invalid"]) == ("false", "true")
+    assert (handle["value"], host["value"]) == ("", "bsky")
+    assert host["aria-describedby"] == "problem host-hint"
+
+
+def test_login_page_when_a_sign_up_host_is_named_then_leads_to_a_new_account() -> None:
+    """One button begins a login at that host, which shows its sign-up form."""
+    look = Look(pages=Pages(sign_up_host="bsky.social"))
+    form = LoginForm(action="/l", prompt="login", return_to="/notes")
+    page = read(login_page(form, look=look))
+    assert page.forms()[-1] == {
+        "identifier": "https://bsky.social",
+        "prompt": "create",
+        "return_to": "/notes",
+    }
+    assert "Create one on bsky.social" in page.text
 
 
 def test_wrong_host_page_when_sent_then_names_the_address_to_open() -> None:
     """421, the reason, and a link that works."""
-    response = wrong_host_page(url="http://127.0.0.1:8000/oauth/login")
+    response = wrong_host_page(url="http://127.0.0.1:8000/oauth/login", look=Look())
     page = read(response)
     assert response.status_code == 421
     assert [link["href"] for link in page.all("a")] == [

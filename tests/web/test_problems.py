@@ -22,6 +22,7 @@ from atproto_oauth_asgi.exceptions import (
 from atproto_oauth_asgi.web.pages import error_page
 from atproto_oauth_asgi.web.problems import problem_response, wants_json
 from atproto_oauth_asgi.web.texts import Problem
+from atproto_oauth_asgi.web.words import Look
 from tests.web.reading import any_text, read
 
 PROBLEMS: list[Problem] = [
@@ -74,7 +75,7 @@ def test_problem_response_when_compared_with_the_page_then_says_the_same(
     """Program and person learn the same facts, under the same status."""
     names: dict[str, Any] = {
         "host": "pds.example.com",
-        "client_name": "Notes",
+        "look": Look(client_name="Notes"),
         "incident_id": "abc",
     }
     found = document(problem, **names)
@@ -98,11 +99,13 @@ def test_problem_response_when_given_a_status_then_says_it_twice() -> None:
 def test_problem_response_when_given_any_text_then_is_ascii_json(text: str) -> None:
     """No name breaks the document, and no foreign word gets in."""
     error: OAuthError = LoginDenied(text, error=text, error_description=text)
-    response = problem_response(error, incident_id=text, host=text, client_name=text)
+    response = problem_response(
+        error, incident_id=text, host=text, look=Look(client_name=text)
+    )
     assert bytes(response.body).isascii()
     assert json.loads(bytes(response.body))["incident_id"] == text
-    plain = document(LoginDenied("", error=""), host=text, client_name=text)
-    assert document(error, host=text, client_name=text) == plain
+    plain = document(LoginDenied("", error=""), host=text, look=Look(client_name=text))
+    assert document(error, host=text, look=Look(client_name=text)) == plain
 
 
 BROWSER = (

@@ -11,7 +11,13 @@ import pytest
 from hypothesis import given
 
 from atproto_oauth_asgi.web import templates
-from atproto_oauth_asgi.web.templates import check_url, fill, join, load_style
+from atproto_oauth_asgi.web.templates import (
+    check_url,
+    fill,
+    join,
+    load_script,
+    load_style,
+)
 from tests.web.reading import NASTY, Page, any_text
 
 FILES = {
@@ -80,9 +86,12 @@ def test_templates_when_searched_then_need_nothing_from_elsewhere() -> None:
     """No script, no external resource, no inline style, no second style block."""
     for source in FILES.values():
         elements = Page(source).elements
-        assert {"script", "link", "img", "iframe"}.isdisjoint(e.tag for e in elements)
+        assert {"link", "img", "iframe"}.isdisjoint(e.tag for e in elements)
+        assert not any("src" in e.attributes for e in elements)
         assert not any("style" in e.attributes for e in elements)
     assert [name for name, source in FILES.items() if "<style" in source] == ["layout"]
+    assert [name for name, source in FILES.items() if "<script" in source] == ["script"]
+    assert not re.search(r"</|innerHTML|eval|import", load_script().text)
     assert not re.search(r"url\(|@import|</", load_style().text)
 
 

@@ -32,6 +32,8 @@ OWN_CODES = {
     "not_found",
     "method_not_allowed",
     "wrong_host",
+    "login_refused",
+    "hook_failed",
     "unexpected",
 }
 

@@ -47,15 +47,25 @@ def read_file(name: str) -> str:
 
 
 @cache
-def load_style() -> Html:
-    """Return the one style block of every page, exactly as it is served."""
-    return Html(read_file("style.css"))
+def load_style(addition: str = "") -> Html:
+    """Return the one style block of every page, exactly as it is served.
+
+    Args:
+        addition: CSS of the application's, which comes after ours.
+    """
+    return Html(f"{read_file('style.css')}{addition}")
 
 
 @cache
-def build_style_source() -> str:
-    """Return what allows that style block in a Content-Security-Policy."""
-    digest = hashlib.sha256(load_style().text.encode()).digest()
+def load_script() -> Html:
+    """Return the script that suggests handles, exactly as it is served."""
+    return Html(read_file("suggest.js"))
+
+
+@cache
+def build_source(block: Html) -> str:
+    """Return what allows a style or script block in a Content-Security-Policy."""
+    digest = hashlib.sha256(block.text.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
