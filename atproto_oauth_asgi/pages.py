@@ -16,7 +16,7 @@ PageName = Literal["login", "handover", "error", "logout", "logged_out", "wrong_
 
 _HOST = r"(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:]+\])(?::[1-9][0-9]{0,4})?"
 _SIGN_UP_HOST = re.compile(rf"(?:https?://)?{_HOST}")
-_SUFFIX = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+")
+_SUFFIX = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*")
 _ADDRESS = re.compile(rf"(?:https?://{_HOST})?/(?!/)[\x21-\x5b\x5d-\x7e]*")
 _HERE = re.compile(r"/(?!/)[\x21-\x5b\x5d-\x7e]*")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*")

@@ -29,12 +29,13 @@ _PRIVATE = {
 }
 
 
-def answer_failure(
+def answer_failure(  # noqa: PLR0913 - what the page tells, by name
     site: Site,
     request: Request,
     problem: OAuthError | str,
     *,
     retry_url: str | None = None,
+    account: str | None = None,
     referrer_policy: ReferrerPolicy = "same-origin",
 ) -> Response:
     """Return the page, or the problem document, that tells what went wrong."""
@@ -50,6 +51,7 @@ def answer_failure(
             retry_url=retry_url,
             home_url=site.config.return_to,
             incident_id=incident_id,
+            account=account,
             referrer_policy=referrer_policy,
         )
     return say_when_to_retry(response, problem)

@@ -74,8 +74,7 @@ class ATProtoAuth:
 
         None where nobody was, where somebody is, and after a log-out.
         """
-        past = self._visit.past
-        return None if past is None else past.handle or past.did
+        return self._visit.login_hint
 
     @property
     def session(self) -> OAuthSession:
@@ -137,11 +136,19 @@ class ATProtoAuth:
     ) -> str:
         """Return the path of the login page, with what it should hold.
 
-        ``identifier`` is who was here last, if their session has ended.
+        Where a session has ended, the page says why, and ``identifier`` is who was here
+        last.
         """
-        identifier = identifier or self.login_hint
+        hint = self.login_hint
+        # Why somebody's session has ended is no news for somebody else.
+        reason = self.reason if identifier in {None, hint} else None
         return self._visit.site.login_path(
-            {"return_to": return_to, "scope": scope, "identifier": identifier}
+            {
+                "return_to": return_to,
+                "scope": scope,
+                "identifier": identifier or hint,
+                "reason": reason,
+            }
         )
 
     async def logout(self, *, everywhere: bool = False) -> None:

@@ -55,10 +55,14 @@ class LoginRoutes:
         """Answer ``GET /oauth/login``: a form, which starts nothing by itself."""
         try:
             given = unique(parse_query(request.scope["query_string"]))
-            session = (await self._visits.open(request.scope)).session
+            visit = await self._visits.open(request.scope)
         except (BadForm, StoreError) as error:
             return answer_failure(self._site, request, error)
+        session = visit.session
         account = (session.handle or session.did) if session else None
+        if visit.reason is not None and "identifier" not in given:
+            again = {"reason": visit.reason, "identifier": visit.login_hint or ""}
+            given = {**again, **given}
         return show_login(self._site, request, given, account=account)
 
     async def start(self, request: Request) -> Response:
@@ -97,7 +101,7 @@ class LoginRoutes:
                 outcome = await self._finish_once(pending, answer)
                 return await self._conclude(request, answer.state, outcome)
         except OAuthError as error:
-            return self._refuse_finish(request, error)
+            return await self._refuse_finish(request, error)
 
     async def _finish_once(
         self, pending: OAuthState, answer: CallbackAnswer
@@ -164,14 +168,23 @@ class LoginRoutes:
         form = show_login(self._site, request, fields, problem=as_told(error))
         return say_when_to_retry(form, error)
 
-    def _refuse_finish(self, request: Request, error: OAuthError) -> Response:
+    async def _refuse_finish(self, request: Request, error: OAuthError) -> Response:
         return answer_failure(
             self._site,
             request,
             error,
             retry_url=self._site.login_path({}),
+            account=await self._account(request),
             referrer_policy="no-referrer",
         )
+
+    async def _account(self, request: Request) -> str | None:
+        """Return who is logged in, whatever has become of this login."""
+        try:
+            session = (await self._visits.open(request.scope)).session
+        except StoreError:
+            return None
+        return (session.handle or session.did) if session else None
 
     def _hand_over(self, request: Request, auth_url: str) -> Response:
         if wants_json(request.headers):

@@ -8,7 +8,12 @@ from types import MappingProxyType
 
 from atproto_oauth_asgi.exceptions import IdentityError
 from atproto_oauth_asgi.pages import Page
-from atproto_oauth_asgi.web.rendering import as_shown, build_hidden, make_page
+from atproto_oauth_asgi.web.rendering import (
+    as_shown,
+    build_account_notice,
+    build_hidden,
+    make_page,
+)
 from atproto_oauth_asgi.web.templates import Html, fill, join
 from atproto_oauth_asgi.web.texts import Explanation, Problem, explain
 from atproto_oauth_asgi.web.words import Look
@@ -66,12 +71,7 @@ def build_login(form: LoginForm, *, look: Look) -> tuple[Page, Html]:
     page = _build_page(form, look)
     notice = join()
     if "account" in page.values:
-        notice = fill(
-            "account_notice",
-            account=page.words["account"],
-            home_url=page.values["home_url"],
-            go_on=page.words["go_on"],
-        )
+        notice = build_account_notice(page)
     elif form.problem is None and page.code is not None:
         notice = fill("notice", **_problem_words(page))
     is_again = form.problem is None and page.code is not None and form.identifier

@@ -18,6 +18,7 @@ from atproto_oauth_asgi.web.login_form import LoginForm, build_login
 from atproto_oauth_asgi.web.rendering import (
     ReferrerPolicy,
     as_shown,
+    build_account_notice,
     build_answer,
     build_hidden,
     make_page,
@@ -72,6 +73,7 @@ def error_page(  # noqa: PLR0913 - what the page tells, by name
     retry_url: str | None,
     home_url: str,
     incident_id: str | None = None,
+    account: str | None = None,
     host: str | None = None,
     referrer_policy: ReferrerPolicy = "same-origin",
 ) -> Response:
@@ -84,6 +86,7 @@ def error_page(  # noqa: PLR0913 - what the page tells, by name
         retry_url: where the button leads, usually to the login; None: no button.
         home_url: the way back into the application.
         incident_id: what finds this failure in the log.
+        account: handle or DID of who is logged in all the same.
         host: name of the server that hosts the account, where it is known.
         referrer_policy: ``no-referrer`` for answers on the callback's URL.
 
@@ -94,10 +97,14 @@ def error_page(  # noqa: PLR0913 - what the page tells, by name
     page = make_page(
         "error",
         look,
-        words={**_home(look.say("error_page"), look), **_sentences(found)},
+        words={
+            **_home(look.say("error_page", account=as_shown(account or "")), look),
+            **_sentences(found),
+        },
         values={
             "retry_url": retry_url,
             "home_url": home_url,
+            "account": account,
             "incident_id": incident_id and incident_id[:_MAX_INCIDENT_CHARS],
         },
         code=found.code,
@@ -111,7 +118,9 @@ def error_page(  # noqa: PLR0913 - what the page tells, by name
 def _build_error(page: Page) -> Html:
     values = page.values
     items = join(fill("cause", text=cause) for cause in page.causes)
-    button = incident = join()
+    notice = button = incident = join()
+    if "account" in values:
+        notice = build_account_notice(page)
     if "retry_url" in values:
         button = fill(
             "button", retry_url=values["retry_url"], label=page.words["action"]
@@ -126,6 +135,7 @@ def _build_error(page: Page) -> Html:
         "error",
         title=page.words["title"],
         what=page.words["what"],
+        notice=notice,
         causes=fill("causes", items=items) if page.causes else items,
         now=page.words["now"],
         button=button,

@@ -135,6 +135,16 @@ def build_hidden(fields: Mapping[str, str]) -> Html:
     return join(fill("hidden", name=name, value=text) for name, text in fields.items())
 
 
+def build_account_notice(page: Page) -> Html:
+    """Return what tells who is logged in, with the way on."""
+    return fill(
+        "account_notice",
+        account=page.words["account"],
+        home_url=page.values["home_url"],
+        go_on=page.words["go_on"],
+    )
+
+
 def as_shown(account: str) -> str:
     """Return a handle as people write it; a DID as it is."""
     is_handle = account and not account.startswith("did:")

@@ -87,6 +87,11 @@ class Visit:
         return self.opened.session if self.opened else None
 
     @property
+    def login_hint(self) -> str | None:
+        """Who was here until their session ended: a handle or DID; else None."""
+        return (self.past.handle or self.past.did) if self.past else None
+
+    @property
     def is_due(self) -> bool:
         """Whether the access token is about to end."""
         return self.opened is not None and self.opened.is_due(self.site.config.clock())

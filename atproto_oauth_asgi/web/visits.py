@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.datastructures import Headers
 
-from atproto_oauth_asgi.exceptions import LoggedOut, StoreError
+from atproto_oauth_asgi.exceptions import LoggedOut
 from atproto_oauth_asgi.sessions.cookies import join_chunks, parse_cookie_header
 from atproto_oauth_asgi.web.site import Site, host_of, port_of
 from atproto_oauth_asgi.web.visit import Visit
@@ -55,14 +55,6 @@ class Visits:
             _log.debug("session cookie not readable")
         visit.enter(found, value=value)
         return visit
-
-    async def login_hint(self, scope: MutableMapping[str, Any]) -> str:
-        """Return who was here until their session ended; else an empty text."""
-        try:
-            past = (await self.open(scope)).past
-        except StoreError:
-            return ""
-        return (past.handle or past.did) if past else ""
 
     def anonymous(self, headers: Iterable[tuple[bytes, bytes]]) -> Visit:
         """Return a visit that knows the browser's cookies but opens none."""

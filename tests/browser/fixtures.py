@@ -8,6 +8,7 @@ half a second), or the `anyio` tests that come after would find a loop already r
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -91,18 +92,26 @@ def chromium_arguments() -> tuple[str, ...]:
 @pytest.fixture
 def chromium(chromium_arguments: tuple[str, ...]) -> Iterator[Browser]:
     """A headless Chromium of the system's."""
-    executable = next(filter(None, map(shutil.which, _NAMES)), None)
-    if executable is None:
-        pytest.skip(f"no browser found: install one of {', '.join(_NAMES)}")
-    # Its sandbox refuses to run as root.
-    root_only = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=executable,
-            args=[*_ARGUMENTS, *root_only, *chromium_arguments],
+            executable_path=_find_chromium(), args=[*_arguments(), *chromium_arguments]
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def page_without_cookies(tmp_path: Path) -> Iterator[Page]:
+    """A page in a Chromium whose user has blocked all cookies in its settings."""
+    settings = {"profile": {"default_content_setting_values": {"cookies": 2}}}
+    (tmp_path / "Default").mkdir()
+    (tmp_path / "Default" / "Preferences").write_text(json.dumps(settings))
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            tmp_path, executable_path=_find_chromium(), args=_arguments()
+        )
+        yield context.new_page()
+        context.close()
 
 
 @pytest.fixture
@@ -124,6 +133,18 @@ def screenshots(
     """A camera for `browser_page`; pictures go to `tests/browser/shots/TEST/`."""
     name = re.sub(r"[^\w.-]+", "-", request.node.name)
     return Screenshots(browser_page.page, _SHOTS / name)
+
+
+def _find_chromium() -> str:
+    executable = next(filter(None, map(shutil.which, _NAMES)), None)
+    if executable is None:
+        pytest.skip(f"no browser found: install one of {', '.join(_NAMES)}")
+    return executable
+
+
+def _arguments() -> list[str]:
+    # Its sandbox refuses to run as root.
+    return [*_ARGUMENTS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
 
 
 def _collect_errors(context: BrowserContext, errors: list[PageError]) -> None:
