@@ -31,6 +31,7 @@ from atproto_oauth_asgi import (
     Network,
     OAuthConfig,
     OAuthError,
+    Pages,
     dpop,
     exceptions,
     fastapi,
@@ -350,6 +351,8 @@ def table_rows(page: Path) -> dict[str, list[str]]:
 
 def default_of(option: Field[Any]) -> str:
     """How the documentation writes the default of an option."""
+    if option.default_factory is dict:
+        return "{}"
     if option.default_factory is not MISSING:
         return f"{option.type}()"
     if option.default is MISSING:
@@ -363,9 +366,9 @@ def default_of(option: Field[Any]) -> str:
     )
 
 
-@pytest.mark.parametrize("kind", [OAuthConfig, LoginLimits, Network])
+@pytest.mark.parametrize("kind", [OAuthConfig, LoginLimits, Network, Pages])
 def test_options_when_compared_then_each_is_listed_with_its_default(
-    kind: type[OAuthConfig | LoginLimits | Network],
+    kind: type[OAuthConfig | LoginLimits | Network | Pages],
 ) -> None:
     """No option is missing from the list, and no default is wrong."""
     rows = table_rows(DOCS / "reference/configuration.md")
@@ -433,6 +436,7 @@ OPTIONS = {
     OAuthConfig: {each.name for each in fields(OAuthConfig) if each.init},
     LoginLimits: {each.name for each in fields(LoginLimits)},
     Network: {each.name for each in fields(Network)},
+    Pages: {each.name for each in fields(Pages)},
 }
 
 

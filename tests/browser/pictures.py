@@ -1,7 +1,7 @@
 """Takes the pictures of the documentation: `python -m tests.browser.pictures`.
 
 A real login in headless Chromium: the FastAPI example, against the reference network.
-The pictures go to `docs/images/`, with two pixels for each of the page's, so that they
+Then our pages one by one, as people meet them. The pictures go to `docs/images/`, with two pixels for each of the page's, so that they
 are sharp on every screen.
 """
 
@@ -10,20 +10,46 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
+from tests.browser.gallery import app as gallery
 from tests.browser.pds_pages import authorize, sign_in_as
 from tests.reference_network.process import ReferenceNetwork
-from tests.serving import served_in_process
+from tests.serving import served_in_process, served_in_thread
 
 _FOLDER = Path(__file__).parents[2] / "docs" / "images"
 _MARGIN = 24
 _MAX_BYTES = 150_000
 _NOTES = ("Water the plants", "Write the manual")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """A page of the gallery, and how it is looked at."""
+
+    page: str
+    width: int = 640
+    is_dark: bool = False
+    has_scripts: bool = True
+    unfolded: bool = False
+
+
+_LOOKS: Mapping[str, _Look] = {
+    "login-dark": _Look(page="login", is_dark=True),
+    "login-phone": _Look(page="login", width=360, unfolded=True),
+    "login-no-javascript": _Look(page="login", has_scripts=False, unfolded=True),
+    "login-error": _Look(page="unknown-handle"),
+    "log-in-again": _Look(page="log-in-again"),
+    "hand-over": _Look(page="hand-over"),
+    "declined": _Look(page="declined"),
+    "wrong-browser-phone": _Look(page="wrong-browser", width=360, is_dark=True),
+    "logged-out": _Look(page="logged-out"),
+}
 
 
 def main() -> int:
@@ -37,6 +63,9 @@ def main() -> int:
             color_scheme="light",
         )
         _walk_through(page, network=network, origin=origin)
+        with served_in_thread(gallery) as shown:
+            for name, look in _LOOKS.items():
+                _take_page(it, f"{shown}/{look.page}", name=name, look=look)
     return 0
 
 
@@ -79,6 +108,22 @@ def _walk_through(page: Page, *, network: ReferenceNetwork, origin: str) -> None
         page.get_by_role("button", name="Post").click()
         expect(page.get_by_text(note)).to_be_visible()
     _take(page, page.locator("body"), name="notes")
+
+
+def _take_page(browser: Browser, url: str, *, name: str, look: _Look) -> None:
+    context = browser.new_context(
+        viewport={"width": look.width, "height": 900},
+        device_scale_factor=2,
+        locale="en-US",
+        color_scheme="dark" if look.is_dark else "light",
+        java_script_enabled=look.has_scripts,
+    )
+    page = context.new_page()
+    page.goto(url)
+    if look.unfolded:
+        page.locator("summary").click()
+    _take(page, page.locator("main"), name=name)
+    context.close()
 
 
 def _take(page: Page, part: Locator, *, name: str) -> None:

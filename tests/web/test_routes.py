@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -193,3 +195,46 @@ async def test_route_when_the_method_is_another_then_405(
         assert sent.header("allow") == [allowed]
         assert sent.header("cache-control") == ["no-store"]
         assert sent.header("access-control-allow-origin") == []
+
+
+@pytest.mark.anyio
+@pytest.mark.covers("ERR-03", "ERR-04")
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/oauth/login"),
+        ("GET", "/oauth/logout"),
+        ("POST", "/oauth/logout"),
+        ("GET", "/oauth/session"),
+    ],
+)
+async def test_route_when_a_defect_shows_then_only_an_incident_is_told(
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    path: str,
+    accept: str,
+) -> None:
+    """No text of the exception, no file, no version; what finds it stands in the log."""
+
+    async def broken(*_: object) -> None:
+        raise RuntimeError("connect to db.internal failed in /srv/app/store.py")
+
+    desk = Desk()
+    monkeypatch.setattr(desk.app._visits, "open", broken)
+    headers = [("accept", accept), ("sec-fetch-site", "same-origin")]
+    sent = await desk.get(path, *headers, method=method)
+    body = sent.body.decode()
+    assert sent.status == 500
+    for told in (
+        "db.internal",
+        "/srv",
+        "RuntimeError",
+        "Traceback",
+        version("atproto-oauth-asgi"),
+    ):
+        assert told not in body
+    [incident] = re.findall(r"\b[0-9a-f]{8}\b", body)
+    assert f"incident={incident}" in caplog.text
+    assert "db.internal" in caplog.text
