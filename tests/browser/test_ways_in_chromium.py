@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from atproto_oauth_asgi import Pages
 from tests.browser.desk_app import make_desk, other_site
@@ -153,6 +153,15 @@ def test_callback_when_it_is_delivered_twice_at_once_then_both_are_logged_in(
     page = browser_page.page
     url = hold_callback(page, desk, alice)
     page.goto(f"{desk}/")
+    held: list[Route] = []
+
+    def let_go_together(route: Route) -> None:
+        held.append(route)
+        if len(held) == 2:
+            for each in held:
+                each.continue_()
+
+    page.context.route("**/oauth/callback?**", let_go_together)
     with page.context.expect_page() as first, page.expect_popup() as second:
         page.evaluate("url => { window.open(url); window.open(url); }", url)
     for tab in {first.value, second.value, *page.context.pages} - {page}:
@@ -251,7 +260,7 @@ def test_session_when_the_server_has_ended_it_then_one_click_begins_the_next_log
     alice: Account,
     browser_page: BrowserPage,
 ) -> None:
-    """The page says what happened."""
+    """The page says what happened, knows who it was, and leads back."""
     page = browser_page.page
     fresh_network.set_token_lifetime(3000)
     log_in(page, desk, alice)
@@ -262,6 +271,10 @@ def test_session_when_the_server_has_ended_it_then_one_click_begins_the_next_log
     page.get_by_role("link", name="Log in").click()
     expect(page.get_by_role("heading", name="Log in again")).to_be_visible()
     expect(page.get_by_text("You were logged out.")).to_be_visible()
+    page.get_by_role("button", name="Continue as @alice.test").click()
+    sign_in_and_authorize(page, alice)
+    expect_somebody(page, "alice.test")
+    expect(page).to_have_url(f"{desk}/shelf")
 
 
 @pytest.mark.covers("HTTP-08")
