@@ -7,14 +7,15 @@ from typing import Any, Unpack
 
 import anyio
 from starlette.requests import Request
+from starlette.responses import Response
 
 from atproto_oauth_asgi.config import OAuthConfig, OAuthOptions
 from atproto_oauth_asgi.exceptions import StoreError
 from atproto_oauth_asgi.web.answers import answer_failure, log_failure
-from atproto_oauth_asgi.web.auth import ATProtoAuth, entered
+from atproto_oauth_asgi.web.auth import ATProtoAuth, current, entered
 from atproto_oauth_asgi.web.headers import wants_fresh_tokens, with_private_headers
 from atproto_oauth_asgi.web.lifespan import run_lifespan
-from atproto_oauth_asgi.web.routes import Routes
+from atproto_oauth_asgi.web.routes import Handlers, Routes
 from atproto_oauth_asgi.web.site import Site
 from atproto_oauth_asgi.web.visit import Visit
 from atproto_oauth_asgi.web.visits import Visits
@@ -57,32 +58,54 @@ class ATProtoOAuthMiddleware:
         self._site = Site(self.config)
         self._visits = Visits(self._site)
         self._routes = Routes(self._site, self._visits)
+        # The same for all requests of nobody: there is nothing in it to change.
+        self._nobody = ATProtoAuth(self._visits.nobody)
+        self._is_loopback = self.config.is_loopback
+        self._scope_key = self.config.scope_key
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] == "http":
-            await self._handle_http(scope, receive, send)
-        elif scope["type"] == "websocket":
+        kind = scope["type"]
+        if kind == "http":
+            handlers = self._routes.find(scope)
+            if handlers is not None or self._is_loopback:
+                await self._handle_http(handlers, scope, receive, send)
+                return
+        elif kind != "websocket":
+            await self._handle_other(scope, receive, send)
+            return
+        if self._visits.may_bring_a_session(scope):
             await self._serve(scope, receive, send)
-        elif scope["type"] == "lifespan":
+            return
+        # Most requests of most sites: nothing is made for them that they can spare.
+        scope[self._scope_key] = self._nobody
+        token = current.set(self._nobody)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            current.reset(token)
+
+    async def _handle_other(self, scope: Any, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
             await run_lifespan(
                 self.app, scope, receive, send, on_shutdown=self._site.aclose
             )
         else:
             await self.app(scope, receive, send)
 
-    async def _handle_http(self, scope: Any, receive: Receive, send: Send) -> None:
-        handlers = self._routes.find(scope)
+    async def _handle_http(
+        self, handlers: Handlers | None, scope: Any, receive: Receive, send: Send
+    ) -> None:
+        """Answer what is ours, or what came to the wrong name; or pass it on."""
+        request = Request(scope, receive)
+        response: Response | None
         if handlers is not None:
-            request = Request(scope, receive)
             response = await self._routes.answer(request, handlers)
+        else:
+            response = self._routes.redirect_to_loopback(request)
+        if response is not None:
             await response(scope, receive, send)
             return
-        if self.config.is_loopback:
-            moved = self._routes.redirect_to_loopback(Request(scope, receive))
-            if moved is not None:
-                await moved(scope, receive, send)
-                return
         await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -92,7 +115,7 @@ class ATProtoOAuthMiddleware:
         except StoreError as error:
             await self._refuse(error, scope, receive, send)
             return
-        auth = scope[self.config.scope_key] = ATProtoAuth(visit)
+        auth = scope[self._scope_key] = ATProtoAuth(visit)
         with entered(auth):
             if visit.opened is None and visit.reason is None:
                 await self.app(scope, receive, send)

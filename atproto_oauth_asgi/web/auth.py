@@ -19,7 +19,7 @@ from atproto_oauth_asgi.web.visit import Visit
 # Reading a long scope costs more than a request should.
 _granted = lru_cache(maxsize=1024)(ScopesSet)
 
-_current: ContextVar[ATProtoAuth] = ContextVar("atproto_oauth_asgi.auth")
+current: ContextVar[ATProtoAuth] = ContextVar("atproto_oauth_asgi.auth")
 
 
 class ATProtoAuth:
@@ -171,7 +171,7 @@ def current_auth() -> ATProtoAuth:
         ConfigurationError: no request passes through ATProtoOAuthMiddleware here.
     """
     try:
-        return _current.get()
+        return current.get()
     except LookupError as error:
         message = "no request passes through ATProtoOAuthMiddleware here"
         raise ConfigurationError(message) from error
@@ -180,8 +180,8 @@ def current_auth() -> ATProtoAuth:
 @contextmanager
 def entered(auth: ATProtoAuth) -> Iterator[None]:
     """Make somebody the one whom ``current_auth`` gives."""
-    token = _current.set(auth)
+    token = current.set(auth)
     try:
         yield
     finally:
-        _current.reset(token)
+        current.reset(token)

@@ -29,6 +29,9 @@ _log = logging.getLogger("atproto_oauth_asgi")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
+Handlers = dict[str, Handler]
+"""What answers the requests for a path, by method."""
+
 _PUBLIC_DOCUMENT = {
     "Cache-Control": "public, max-age=600",
     "Access-Control-Allow-Origin": "*",
@@ -51,7 +54,8 @@ class Routes:
         login, logout = LoginRoutes(site, visits), LogoutRoutes(site, visits)
         session = SessionRoute(site, visits)
         config = site.config
-        self._table: dict[str, dict[str, Handler]] = {
+        self._base_path = config.base_path
+        self._table: dict[str, Handlers] = {
             config.metadata_path: _document(config.client_metadata),
             config.jwks_path: _document(config.jwks),
             config.login_path: {"GET": login.show_form, "POST": login.start},
@@ -64,20 +68,20 @@ class Routes:
             },
         }
 
-    def find(self, scope: MutableMapping[str, Any]) -> dict[str, Handler] | None:
+    def find(self, scope: MutableMapping[str, Any]) -> Handlers | None:
         """Return the handlers of a request's path by method, None if it is not ours.
 
         Servers and mounts disagree on whether ``path`` holds ``root_path``; where
         there is none, the path of ``public_url`` may stand in front.
         """
         path: str = scope["path"]
-        root_path: str = scope.get("root_path", "").rstrip("/")
-        prefix = root_path or self._site.config.base_path
+        root_path: str = scope.get("root_path", "")
+        prefix = (root_path and root_path.rstrip("/")) or self._base_path
         if prefix and path.startswith(f"{prefix}/"):
             path = path[len(prefix) :]
         return self._table.get(path)
 
-    async def answer(self, request: Request, methods: dict[str, Handler]) -> Response:
+    async def answer(self, request: Request, methods: Handlers) -> Response:
         """Return the answer to a request for one of our routes."""
         if (moved := self.redirect_to_loopback(request)) is not None:
             return moved
@@ -129,13 +133,13 @@ class Routes:
             look=self._site.look(request.headers),
         )
 
-    def _refuse_method(self, request: Request, methods: dict[str, Handler]) -> Response:
+    def _refuse_method(self, request: Request, methods: Handlers) -> Response:
         response = answer_failure(self._site, request, "method_not_allowed")
         response.headers["Allow"] = ", ".join(sorted(methods))
         return response
 
 
-def _document(members: dict[str, Any]) -> dict[str, Handler]:
+def _document(members: dict[str, Any]) -> Handlers:
     """Return the handlers of a public document, which is encoded once.
 
     Spec: RFC 9111; a key that was removed must be gone everywhere in ten minutes.

@@ -24,6 +24,14 @@ class Visits:
         self._is_loopback = site.config.is_loopback
         self._name = site.session_cookie(None)
         self._needle = self._name.encode("ascii")
+        self.nobody = Visit(site, cookie=self._name)
+
+    def may_bring_a_session(self, scope: MutableMapping[str, Any]) -> bool:
+        """Return whether a request has a cookie that may be a session's."""
+        for key, line in scope["headers"]:
+            if key == b"cookie" and self._needle in line:
+                return True
+        return False
 
     async def open(self, scope: MutableMapping[str, Any]) -> Visit:
         """Return the request's visit: anonymous unless its cookie opens.
@@ -32,8 +40,8 @@ class Visits:
             StoreError: the store does not answer.
         """
         headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
-        if not any(key == b"cookie" and self._needle in line for key, line in headers):
-            return Visit(self._site, cookie=self._name)
+        if not self.may_bring_a_session(scope):
+            return self.nobody
         if scope["type"] == "websocket" and self._is_from_elsewhere(headers):
             _log.info("session not opened: WebSocket of another origin")
             return Visit(self._site, cookie=self._name)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from anyio.from_thread import start_blocking_portal
 
-from tests.benchmarks import client, crypto, hops, imports, peers, scopes
+from tests.benchmarks import client, crypto, hops, imports, peers, requests, scopes
 from tests.benchmarks.harness import Figure, Loop, measure, report
 from tests.serving import served_in_process
 
@@ -22,6 +22,7 @@ def _figures() -> Iterator[Figure]:
         yield measure(case)
     yield from crypto.counts()
     yield from imports.figures()
+    yield from requests.figures()
     echo_server = served_in_process("tests.benchmarks.echo:app", settings={})
     with start_blocking_portal() as portal, echo_server as echo:
         loop = Loop(portal)
