@@ -247,7 +247,7 @@ async def test_login_when_denied_then_says_so_and_offers_the_way_on(
         response = await visitor.http.get(back)
         assert response.status_code == 400
         assert "You declined" in response.text
-        assert 'href="/oauth/login"' in response.text
+        assert 'href="/oauth/login?return_to=%2F"' in response.text
         assert (await visitor.who())["did"] is None
 
 

@@ -57,7 +57,7 @@ class LoginRoutes:
             given = unique(parse_query(request.scope["query_string"]))
             visit = await self._visits.open(request.scope)
         except (BadForm, StoreError) as error:
-            return answer_failure(self._site, request, error)
+            return self._refuse(request, error)
         session = visit.session
         account = (session.handle or session.did) if session else None
         if visit.reason is not None and "identifier" not in given:
@@ -81,7 +81,7 @@ class LoginRoutes:
             lines = self._keep_pending(request, pending)
         except (BadForm, ConfigurationError) as error:
             # What can be wrong with the options of a login is what the form holds.
-            return answer_failure(self._site, request, BadForm.of(error))
+            return self._refuse(request, BadForm.of(error))
         except OAuthError as error:
             return self._refuse_start(request, error, fields)
         _log.info("login begun: did=%s issuer=%s", pending.did, pending.authserver_iss)
@@ -159,11 +159,15 @@ class LoginRoutes:
             response.background = BackgroundTask(self._site.sessions.end, before.opened)
         return add_cookies(response, before.write_lines(opened))
 
+    def _refuse(self, request: Request, error: OAuthError) -> Response:
+        login_url = self._site.login_path({})
+        return answer_failure(self._site, request, error, retry_url=login_url)
+
     def _refuse_start(
         self, request: Request, error: OAuthError, fields: dict[str, str]
     ) -> Response:
         if wants_json(request.headers):
-            return answer_failure(self._site, request, error)
+            return self._refuse(request, error)
         log_failure(error)
         form = show_login(self._site, request, fields, problem=as_told(error))
         return say_when_to_retry(form, error)
@@ -173,7 +177,7 @@ class LoginRoutes:
             self._site,
             request,
             error,
-            retry_url=self._site.login_path({}),
+            retry_url=self._site.login_path({"return_to": error.app_state}),
             account=await self._account(request),
             referrer_policy="no-referrer",
         )

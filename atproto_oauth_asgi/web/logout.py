@@ -33,7 +33,7 @@ class LogoutRoutes:
             given = unique(parse_query(request.scope["query_string"]))
             visit = await self._visits.open(request.scope)
         except OAuthError as error:
-            return answer_failure(self._site, request, error)
+            return self._refuse(request, error)
         look, home_url = self._site.look(request.headers), self._site.config.return_to
         session = visit.session
         if session is None:
@@ -54,13 +54,17 @@ class LogoutRoutes:
             visit = await self._visits.open(request.scope)
             await visit.end(everywhere=_is_set(fields.get("everywhere")))
         except OAuthError as error:
-            return answer_failure(self._site, request, error)
+            return self._refuse(request, error)
         if wants_json(request.headers):
             response = json_answer({})
         else:
             response = go_to(self._return_to(fields.get("return_to")))
         leftovers = self._visits.anonymous(request.scope["headers"])
         return add_cookies(response, leftovers.clear_lines())
+
+    def _refuse(self, request: Request, error: OAuthError) -> Response:
+        retry_url = self._site.path(self._site.config.logout_path)
+        return answer_failure(self._site, request, error, retry_url=retry_url)
 
     def _return_to(self, text: str | None) -> str:
         return safe_return_to(

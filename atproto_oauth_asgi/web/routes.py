@@ -91,13 +91,13 @@ class Routes:
         if handler is None:
             return self._refuse_method(request, methods)
         if request.method == "POST" and (problem := self._csrf_problem(request)):
-            return answer_failure(self._site, request, problem)
+            return self._refuse(request, problem)
         try:
             return await handler(request)
         except Exception:  # noqa: BLE001 - and logged, with the traceback
             # The application's own error handling does not reach this far out.
             _log.exception("request failed: a defect of this package")
-            return answer_failure(self._site, request, "unexpected")
+            return self._refuse(request, "unexpected")
 
     def redirect_to_loopback(self, request: Request) -> Response | None:
         """Return a redirect from ``localhost`` to ``127.0.0.1``, where it is needed.
@@ -133,8 +133,12 @@ class Routes:
             look=self._site.look(request.headers),
         )
 
+    def _refuse(self, request: Request, problem: str) -> Response:
+        login_url = self._site.login_path({})
+        return answer_failure(self._site, request, problem, retry_url=login_url)
+
     def _refuse_method(self, request: Request, methods: Handlers) -> Response:
-        response = answer_failure(self._site, request, "method_not_allowed")
+        response = self._refuse(request, "method_not_allowed")
         response.headers["Allow"] = ", ".join(sorted(methods))
         return response
 

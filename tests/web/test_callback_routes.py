@@ -493,3 +493,33 @@ async def test_callback_when_the_browser_leaves_then_the_reload_gets_in(
         assert (await browser.http.get(path)).status_code == 303
         assert await browser.who() == ALICE
         assert len(site.servers.sent(TOKEN)) == 1
+
+
+async def test_callback_when_declined_then_the_next_login_leads_to_the_same_page(
+    site: WebSite,
+) -> None:
+    """Whoever tries again comes out where they were; Eve's links lead nowhere else."""
+    async with site.browser() as browser:
+        await browser.begin(return_to="/notes?page=2")
+        page = await browser.come_back(code=None, error="access_denied")
+        assert 'href="/oauth/login?return_to=%2Fnotes%3Fpage%3D2"' in page.text
+        await browser.begin(return_to="https://evil.test/")
+        page = await browser.come_back(code=None, error="access_denied")
+        assert 'href="/oauth/login?return_to=%2F"' in page.text
+
+
+@pytest.mark.covers("LGN-20", "CB-19")
+async def test_callback_when_it_fails_while_logged_in_then_tells_who_is_there(
+    site: WebSite,
+) -> None:
+    """Nothing has changed for them, and the page says so, whatever it was."""
+    async with site.browser() as browser:
+        await browser.log_in()
+        for query in ("state=x&iss=y&code=z", "state=x&state=y", "nothing=at-all"):
+            page = await browser.http.get(f"/oauth/callback?{query}")
+            assert page.status_code == 400
+            assert "You are logged in as @alice.example.com." in page.text
+        assert await browser.who() == ALICE
+    async with site.browser() as browser:
+        page = await browser.http.get("/oauth/callback?state=x&iss=y&code=z")
+        assert "You are logged in" not in page.text
