@@ -58,8 +58,8 @@ class ATProtoOAuthMiddleware:
         self._site = Site(self.config)
         self._visits = Visits(self._site)
         self._routes = Routes(self._site, self._visits)
-        # The same for all requests of nobody: there is nothing in it to change.
-        self._nobody = ATProtoAuth(self._visits.nobody)
+        # One for all requests of nobody at the root of a site: nothing in it changes.
+        self._nobody = ATProtoAuth(self._visits.nobody())
         self._is_loopback = self.config.is_loopback
         self._scope_key = self.config.scope_key
 
@@ -74,7 +74,7 @@ class ATProtoOAuthMiddleware:
         elif kind != "websocket":
             await self._handle_other(scope, receive, send)
             return
-        if self._visits.may_bring_a_session(scope):
+        if scope.get("root_path") or self._visits.may_bring_a_session(scope):
             await self._serve(scope, receive, send)
             return
         # Most requests of most sites: nothing is made for them that they can spare.

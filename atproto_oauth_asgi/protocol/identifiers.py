@@ -150,7 +150,7 @@ def parse_did_records(records: Iterable[str], *, policy: UrlPolicy) -> Did | Non
     values = (
         record.removeprefix("did=") for record in records if record.startswith("did=")
     )
-    dids = {did for value in values if (did := _find_did(value, policy)) is not None}
+    dids = {did for value in values if (did := find_did(value, policy)) is not None}
     if len(dids) > 1:
         message = "the DNS records of this handle name several accounts"
         raise AmbiguousHandle(message)
@@ -163,10 +163,11 @@ def parse_well_known_did(body: bytes, *, policy: UrlPolicy) -> Did | None:
     Spec: atproto "Handle", "HTTPS well-known Method".
     """
     text = body.strip(_ASCII_BLANKS).decode("ascii", errors="replace")
-    return _find_did(text, policy)
+    return find_did(text, policy)
 
 
-def _find_did(text: str, policy: UrlPolicy) -> Did | None:
+def find_did(text: str, policy: UrlPolicy | None = None) -> Did | None:
+    """Return the DID, or None if it is not one; see ``parse_did``."""
     try:
         return parse_did(text, policy=policy)
     except InvalidIdentifier:

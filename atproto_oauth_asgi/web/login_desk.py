@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from atproto_oauth_asgi.exceptions import OAuthError
 from atproto_oauth_asgi.pages import Pages
-from atproto_oauth_asgi.protocol.identifiers import strip_pasted
+from atproto_oauth_asgi.protocol.identifiers import find_did, find_handle, strip_pasted
 from atproto_oauth_asgi.web.answers import go_to
 from atproto_oauth_asgi.web.login_form import LoginForm
 from atproto_oauth_asgi.web.pages import login_page
@@ -55,11 +55,19 @@ def show_login(
         scope=fields.get("scope"),
         prompt=fields.get("prompt"),
         problem=problem,
-        reason=None if account else fields.get("reason"),
+        reason=_find_reason(fields, account=account),
         account=account,
         home_url=return_to,
     )
     return login_page(form, look=site.look(request.headers))
+
+
+def _find_reason(fields: Mapping[str, str], *, account: str | None) -> str | None:
+    """Return why somebody is to log in again, if it is somebody."""
+    identifier = fields.get("identifier", "")
+    # It becomes the label of a button, which no link is to make up.
+    is_somebody = not identifier or find_handle(identifier) or find_did(identifier)
+    return fields.get("reason") if is_somebody and account is None else None
 
 
 def _go_to_own_page(

@@ -24,7 +24,6 @@ class Visits:
         self._is_loopback = site.config.is_loopback
         self._name = site.session_cookie(None)
         self._needle = self._name.encode("ascii")
-        self.nobody = Visit(site, cookie=self._name)
 
     def may_bring_a_session(self, scope: MutableMapping[str, Any]) -> bool:
         """Return whether a request has a cookie that may be a session's."""
@@ -41,10 +40,10 @@ class Visits:
         """
         headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
         if not self.may_bring_a_session(scope):
-            return self.nobody
+            return self.nobody()
         if scope["type"] == "websocket" and self._is_from_elsewhere(headers):
             _log.info("session not opened: WebSocket of another origin")
-            return Visit(self._site, cookie=self._name)
+            return self.nobody()
         return await self._open(headers)
 
     async def _open(self, headers: Iterable[tuple[bytes, bytes]]) -> Visit:
@@ -63,6 +62,10 @@ class Visits:
             _log.debug("session cookie not readable")
         visit.enter(found, value=value)
         return visit
+
+    def nobody(self) -> Visit:
+        """Return a visit that knows of no cookie."""
+        return Visit(self._site, cookie=self._name)
 
     def anonymous(self, headers: Iterable[tuple[bytes, bytes]]) -> Visit:
         """Return a visit that knows the browser's cookies but opens none."""

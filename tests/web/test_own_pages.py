@@ -207,6 +207,23 @@ async def test_own_form_when_it_is_named_then_people_are_sent_there(
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("identifier", "is_again"),
+    [("alice.test", True), (ALICE, True), ("", True), ("you have won", False)],
+)
+async def test_login_page_when_a_link_says_log_in_again_then_only_for_somebody(
+    servers: Servers, identifier: str, is_again: bool
+) -> None:
+    """No link puts words of its own on a button."""
+    site = WebSite(servers)
+    async with site.browser() as browser:
+        query = {"identifier": identifier, "reason": "expired"}
+        page = (await browser.http.get("/oauth/login", params=query)).text
+        assert ("Log in again" in page) is is_again
+        assert "Continue as @you" not in page
+
+
+@pytest.mark.anyio
 async def test_login_when_a_host_is_sent_then_nobody_is_named_there(
     servers: Servers,
 ) -> None:
