@@ -106,7 +106,6 @@ def test_nsid_when_in_the_list_then_counts_as_it_says(verdict: str, text: str) -
         ("HTTPS://pds_1.example.com", "server"),
         ("ftp://pds.example.com", "server"),
         ("pds.example.com/", "server"),
-        ("at://alice.example.com/app.bsky.feed.post/1", "server"),
         ("alice", "account"),
         ("alice.", "account"),
         ("did:web:example.com/", "account"),
