@@ -40,7 +40,7 @@ ORIGIN = "http://127.0.0.1:8000"
 HOSTED = "https://app.notes.internal"
 FIELDS = {
     *("did", "issuer", "kid", "code", "incident", "host", "address", "limit"),
-    *("hook", "page"),
+    *("hook", "page", "mount", "redirect_uri"),
 }
 RESOURCE = "/.well-known/oauth-protected-resource"
 

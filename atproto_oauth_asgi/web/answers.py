@@ -49,7 +49,7 @@ def answer_failure(  # noqa: PLR0913 - what the page tells, by name
             problem,
             look=look,
             retry_url=retry_url,
-            home_url=site.config.return_to,
+            home_url=site.place_of(request).home,
             incident_id=incident_id,
             account=account,
             referrer_policy=referrer_policy,

@@ -142,7 +142,7 @@ class ATProtoAuth:
         hint = self.login_hint
         # Why somebody's session has ended is no news for somebody else.
         reason = self.reason if identifier in {None, hint} else None
-        return self._visit.site.login_path(
+        return self._visit.place.login_path(
             {
                 "return_to": return_to,
                 "scope": scope,

@@ -35,8 +35,8 @@ from atproto_oauth_asgi.web.flows import FlowOutcome, LoginFlows
 from atproto_oauth_asgi.web.forms import BadForm, parse_query, read_form, unique
 from atproto_oauth_asgi.web.login_desk import read_identifier, show_login
 from atproto_oauth_asgi.web.pages import handover_page
+from atproto_oauth_asgi.web.place import Place
 from atproto_oauth_asgi.web.problems import wants_json
-from atproto_oauth_asgi.web.return_to import safe_return_to
 from atproto_oauth_asgi.web.site import Site, host_of, port_of
 from atproto_oauth_asgi.web.visits import Visits
 
@@ -70,13 +70,14 @@ class LoginRoutes:
         fields: dict[str, str] = {}
         try:
             fields = await read_form(request)
+            place = self._site.place_of(request)
             with self._site.gate.admit(request):
                 (auth_url, _), pending = await self._site.client.begin_login(
                     read_identifier(fields, self._site.config.pages),
                     scope=fields.get("scope") or self._site.config.login_scope,
                     prompt=fields.get("prompt") or None,
                     redirect_uri=self._site.redirect_uri(host_of(request.headers)),
-                    app_state=self._return_to(fields.get("return_to")),
+                    app_state=place.return_to(fields.get("return_to")),
                 )
             lines = self._keep_pending(request, pending)
         except (BadForm, ConfigurationError) as error:
@@ -98,23 +99,26 @@ class LoginRoutes:
             answer = parse_callback(parse_query(request.scope["query_string"]))
             pending = self._open_pending(request, answer.state)
             with concerning(did=pending.did, issuer=pending.authserver_iss):
-                outcome = await self._finish_once(pending, answer)
+                place = self._site.place_of(request)
+                outcome = await self._finish_once(pending, answer, place=place)
                 return await self._conclude(request, answer.state, outcome)
         except OAuthError as error:
             return await self._refuse_finish(request, error)
 
     async def _finish_once(
-        self, pending: OAuthState, answer: CallbackAnswer
+        self, pending: OAuthState, answer: CallbackAnswer, *, place: Place
     ) -> FlowOutcome:
         async with self._flows.lock(answer.state):
             outcome = await self._flows.outcome(answer.state)
             if outcome is not None:
                 return outcome
             # A browser that goes away finds its session when it comes back.
-            return await run_shielded(lambda: self._complete(pending, answer))
+            return await run_shielded(
+                lambda: self._complete(pending, answer, place=place)
+            )
 
     async def _complete(
-        self, pending: OAuthState, answer: CallbackAnswer
+        self, pending: OAuthState, answer: CallbackAnswer, *, place: Place
     ) -> FlowOutcome:
         try:
             session = await self._site.client.complete_login(pending, answer)
@@ -123,7 +127,7 @@ class LoginRoutes:
         except BaseException:
             await self._flows.keep_outcome(answer.state, None)
             raise
-        location = self._return_to(session.app_state)
+        location = place.return_to(session.app_state)
         outcome = FlowOutcome(location=location, cookie=cookie)
         try:
             await self._flows.keep_outcome(answer.state, outcome)
@@ -160,7 +164,7 @@ class LoginRoutes:
         return add_cookies(response, before.write_lines(opened))
 
     def _refuse(self, request: Request, error: OAuthError) -> Response:
-        login_url = self._site.login_path({})
+        login_url = self._site.place_of(request).login_path({})
         return answer_failure(self._site, request, error, retry_url=login_url)
 
     def _refuse_start(
@@ -177,7 +181,9 @@ class LoginRoutes:
             self._site,
             request,
             error,
-            retry_url=self._site.login_path({"return_to": error.app_state}),
+            retry_url=self._site.place_of(request).login_path(
+                {"return_to": error.app_state}
+            ),
             account=await self._account(request),
             referrer_policy="no-referrer",
         )
@@ -197,13 +203,6 @@ class LoginRoutes:
             authorization_url=auth_url,
             host=urlsplit(auth_url).netloc,
             look=self._site.look(request.headers),
-        )
-
-    def _return_to(self, text: str | None) -> str:
-        return safe_return_to(
-            text,
-            default=self._site.config.return_to,
-            own_paths=self._site.own_paths,
         )
 
     def _keep_pending(self, request: Request, pending: OAuthState) -> list[bytes]:

@@ -14,7 +14,6 @@ from atproto_oauth_asgi.protocol.identifiers import find_did, find_handle, strip
 from atproto_oauth_asgi.web.answers import go_to
 from atproto_oauth_asgi.web.login_form import LoginForm
 from atproto_oauth_asgi.web.pages import login_page
-from atproto_oauth_asgi.web.return_to import safe_return_to
 from atproto_oauth_asgi.web.site import Site
 from atproto_oauth_asgi.web.texts import explain
 
@@ -39,16 +38,13 @@ def show_login(
         problem: why an attempt failed.
         account: handle or DID of who is logged in already.
     """
-    return_to = safe_return_to(
-        fields.get("return_to"),
-        default=site.config.return_to,
-        own_paths=site.own_paths,
-    )
+    place = site.place_of(request)
+    return_to = place.return_to(fields.get("return_to"))
     if site.config.pages.login_url is not None:
         given = {**fields, "return_to": return_to}
         return _go_to_own_page(site.config.pages.login_url, given, problem=problem)
     form = LoginForm(
-        action=site.path(site.config.login_path),
+        action=place.login_action,
         identifier=fields.get("identifier", ""),
         host=fields.get("host", ""),
         return_to=return_to,

@@ -15,7 +15,6 @@ from atproto_oauth_asgi.web.answers import (
 from atproto_oauth_asgi.web.forms import parse_query, read_form, unique
 from atproto_oauth_asgi.web.pages import logged_out_page, logout_page
 from atproto_oauth_asgi.web.problems import wants_json
-from atproto_oauth_asgi.web.return_to import safe_return_to
 from atproto_oauth_asgi.web.site import Site
 from atproto_oauth_asgi.web.visits import Visits
 
@@ -34,16 +33,16 @@ class LogoutRoutes:
             visit = await self._visits.open(request.scope)
         except OAuthError as error:
             return self._refuse(request, error)
-        look, home_url = self._site.look(request.headers), self._site.config.return_to
+        place, look = self._site.place_of(request), self._site.look(request.headers)
         session = visit.session
         if session is None:
-            login_url = self._site.login_path({})
-            return logged_out_page(login_url=login_url, home_url=home_url, look=look)
+            login_url = place.login_path({})
+            return logged_out_page(login_url=login_url, home_url=place.home, look=look)
         return logout_page(
-            action=self._site.path(self._site.config.logout_path),
-            return_to=self._return_to(given.get("return_to")),
+            action=place.path(self._site.config.logout_path),
+            return_to=place.return_to(given.get("return_to")),
             account=session.handle or session.did,
-            home_url=home_url,
+            home_url=place.home,
             look=look,
         )
 
@@ -58,20 +57,16 @@ class LogoutRoutes:
         if wants_json(request.headers):
             response = json_answer({})
         else:
-            response = go_to(self._return_to(fields.get("return_to")))
+            response = go_to(
+                self._site.place_of(request).return_to(fields.get("return_to"))
+            )
         leftovers = self._visits.anonymous(request.scope["headers"])
         return add_cookies(response, leftovers.clear_lines())
 
     def _refuse(self, request: Request, error: OAuthError) -> Response:
-        retry_url = self._site.path(self._site.config.logout_path)
+        place = self._site.place_of(request)
+        retry_url = place.path(self._site.config.logout_path)
         return answer_failure(self._site, request, error, retry_url=retry_url)
-
-    def _return_to(self, text: str | None) -> str:
-        return safe_return_to(
-            text,
-            default=self._site.config.return_to,
-            own_paths=self._site.own_paths,
-        )
 
 
 def _is_set(text: str | None) -> bool:

@@ -23,7 +23,7 @@ def safe_return_to(
         default: what is used instead of anything that could lead elsewhere.
         own_paths: paths of the OAuth routes, to which nobody is sent back.
     """
-    if text is None or not _stays_here(text):
+    if text is None or not stays_here(text):
         return default
     path = re.split(r"[?#]", text, maxsplit=1)[0]
     location = quote(text, safe=_ALREADY_SAFE)
@@ -32,7 +32,8 @@ def safe_return_to(
     return location
 
 
-def _stays_here(text: str) -> bool:
+def stays_here(text: str) -> bool:
+    """Return whether a browser that is led there stays on this site."""
     if len(text) > _MAX_LENGTH or not text.startswith("/") or _FORBIDDEN.search(text):
         return False
     path = re.split(r"[?#]", text, maxsplit=1)[0]

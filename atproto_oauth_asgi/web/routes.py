@@ -20,6 +20,7 @@ from atproto_oauth_asgi.web.headers import is_navigation
 from atproto_oauth_asgi.web.login import LoginRoutes
 from atproto_oauth_asgi.web.logout import LogoutRoutes
 from atproto_oauth_asgi.web.pages import wrong_host_page
+from atproto_oauth_asgi.web.place import full_path
 from atproto_oauth_asgi.web.problems import wants_json
 from atproto_oauth_asgi.web.session_route import SessionRoute
 from atproto_oauth_asgi.web.site import Site, host_of, loopback_name
@@ -113,7 +114,7 @@ class Routes:
         query = request.scope["query_string"].decode("latin-1")
         target = (
             f"http://{host.replace('localhost', '127.0.0.1')}"
-            f"{quote(request.scope['path'], safe=_IN_PATHS)}{query and f'?{query}'}"
+            f"{quote(full_path(request.scope), safe=_IN_PATHS)}{query and f'?{query}'}"
         )
         return Response(status_code=307, headers={"Location": target})
 
@@ -128,13 +129,14 @@ class Routes:
         if wants_json(request.headers):
             return answer_failure(self._site, request, "wrong_host")
         port = re.search(r":[0-9]{1,5}\Z", host_of(request.headers))
+        start = self._site.place_of(request).path("/")
         return wrong_host_page(
-            url=f"http://127.0.0.1{port[0] if port else ''}{self._site.path('/')}",
+            url=f"http://127.0.0.1{port[0] if port else ''}{start}",
             look=self._site.look(request.headers),
         )
 
     def _refuse(self, request: Request, problem: str) -> Response:
-        login_url = self._site.login_path({})
+        login_url = self._site.place_of(request).login_path({})
         return answer_failure(self._site, request, problem, retry_url=login_url)
 
     def _refuse_method(self, request: Request, methods: Handlers) -> Response:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
-from urllib.parse import urlencode
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 
 from atproto_oauth_asgi.client import OAuthClient
 from atproto_oauth_asgi.config import OAuthConfig
@@ -16,6 +15,7 @@ from atproto_oauth_asgi.sessions.cookies import cookie_name, split_value
 from atproto_oauth_asgi.sessions.held import build_held_sessions
 from atproto_oauth_asgi.web.hooks import Hooks
 from atproto_oauth_asgi.web.limits import LoginGate
+from atproto_oauth_asgi.web.place import Place, root_path_of
 from atproto_oauth_asgi.web.stores import open_stores
 from atproto_oauth_asgi.web.words import Look, Looks
 
@@ -42,6 +42,7 @@ class Site:
         self.store, self.logins = open_stores(config)
         self.client = OAuthClient.from_config(config, session_store=self.store)
         self.hooks = Hooks(config)
+        self._has_warned = False
         self._looks = Looks(config.pages, client_name=config.client_name)
         self.gate = LoginGate(config.limits, clock=config.clock)
         self.sessions = build_held_sessions(
@@ -102,20 +103,26 @@ class Site:
         path = self.config.base_path + self.config.callback_path
         return f"http://{host}{path}"
 
-    def path(self, path: str) -> str:
-        """Return one of our paths as browsers see it."""
-        return self.config.base_path + path
+    def place(self, root_path: str) -> Place:
+        """Return where browsers find the application, for one ``root_path``."""
+        place = Place(self.config, root_path=root_path)
+        if place.prefix != self.config.base_path:
+            self._warn_of_mount(place.prefix)
+        return place
 
-    def login_path(self, parameters: Mapping[str, str | None]) -> str:
-        """Return where the login page is, with what it should hold."""
-        given = {name: value for name, value in parameters.items() if value is not None}
-        query = f"?{urlencode(given)}" if given else ""
-        return self.path(self.config.login_path) + query
+    def place_of(self, request: Request) -> Place:
+        """Return where a browser has found the application."""
+        return self.place(root_path_of(request.scope))
 
-    @property
-    def own_paths(self) -> frozenset[str]:
-        """Our paths as browsers see them."""
-        return frozenset(self.path(path) for path in self.config.route_paths)
+    def _warn_of_mount(self, prefix: str) -> None:
+        if self._has_warned:
+            return
+        self._has_warned = True
+        _log.warning(
+            "public_url lacks the path of the mount: mount=%s redirect_uri=%s",
+            prefix,
+            self.config.redirect_uris[0],
+        )
 
 
 def host_of(headers: Headers) -> str:

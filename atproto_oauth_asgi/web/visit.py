@@ -19,6 +19,7 @@ from atproto_oauth_asgi.exceptions import (
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.sessions.cookies import clear_cookie_lines, set_cookie_lines
 from atproto_oauth_asgi.sessions.lifecycle import OpenedSession, Past
+from atproto_oauth_asgi.web.place import Place
 from atproto_oauth_asgi.web.site import Site
 
 _log = logging.getLogger("atproto_oauth_asgi")
@@ -51,6 +52,7 @@ class Visit:
         self.opened: OpenedSession | None = None
         self.past: Past | None = None
         self.reason: str | None = None
+        self.root_path = ""
         self._cookie = cookie
         self._present = tuple(present)
         self._response_began = False
@@ -85,6 +87,11 @@ class Visit:
     def session(self) -> OAuthSession | None:
         """The session as it is now, None for nobody."""
         return self.opened.session if self.opened else None
+
+    @property
+    def place(self) -> Place:
+        """Where the browser has found the application."""
+        return self.site.place(self.root_path)
 
     @property
     def login_hint(self) -> str | None:

@@ -38,6 +38,12 @@ class Visits:
         Raises:
             StoreError: the store does not answer.
         """
+        visit = await self._find(scope)
+        # Now, as routers change it in place on the way to a mount.
+        visit.root_path = scope.get("root_path", "")
+        return visit
+
+    async def _find(self, scope: MutableMapping[str, Any]) -> Visit:
         headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
         if not self.may_bring_a_session(scope):
             return self.nobody()
