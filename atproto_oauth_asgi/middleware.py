@@ -12,9 +12,15 @@ from starlette.responses import Response
 from atproto_oauth_asgi.config import OAuthConfig, OAuthOptions
 from atproto_oauth_asgi.exceptions import StoreError
 from atproto_oauth_asgi.web.answers import answer_failure, log_failure
-from atproto_oauth_asgi.web.auth import ATProtoAuth, current, entered
+from atproto_oauth_asgi.web.auth import (
+    ATProtoAuth,
+    check_not_inside,
+    current,
+    entered,
+)
 from atproto_oauth_asgi.web.headers import wants_fresh_tokens, with_private_headers
 from atproto_oauth_asgi.web.lifespan import run_lifespan
+from atproto_oauth_asgi.web.nesting import check_apart
 from atproto_oauth_asgi.web.routes import Handlers, Routes
 from atproto_oauth_asgi.web.site import Site
 from atproto_oauth_asgi.web.visit import Visit
@@ -43,7 +49,8 @@ class ATProtoOAuthMiddleware:
         options: the options of one.
 
     Raises:
-        ConfigurationError: with every problem of the options.
+        ConfigurationError: with every problem of the options; or another one stands
+            around the application already, with the same names.
     """
 
     def __init__(
@@ -55,6 +62,7 @@ class ATProtoOAuthMiddleware:
     ) -> None:
         self.app = app
         self.config = config or OAuthConfig(**options)
+        check_apart(self.config, app)
         self._site = Site(self.config)
         self._visits = Visits(self._site)
         self._routes = Routes(self._site, self._visits)
@@ -66,6 +74,8 @@ class ATProtoOAuthMiddleware:
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Handle one connection."""
         kind = scope["type"]
+        if self._scope_key in scope:
+            check_not_inside(scope[self._scope_key], config=self.config)
         if kind == "http":
             handlers = self._routes.find(scope)
             if handlers is not None or self._is_loopback:

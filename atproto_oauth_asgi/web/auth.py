@@ -10,10 +10,12 @@ from typing import NoReturn
 
 from typing_extensions import override
 
+from atproto_oauth_asgi.config import OAuthConfig
 from atproto_oauth_asgi.exceptions import ConfigurationError, NotAuthenticatedError
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.network.pds import PDSClient
 from atproto_oauth_asgi.scopes import ScopesSet
+from atproto_oauth_asgi.web.nesting import WRAPPED_TWICE, is_same_client
 from atproto_oauth_asgi.web.visit import Visit
 
 # Reading a long scope costs more than a request should.
@@ -175,6 +177,19 @@ def current_auth() -> ATProtoAuth:
     except LookupError as error:
         message = "no request passes through ATProtoOAuthMiddleware here"
         raise ConfigurationError(message) from error
+
+
+def check_not_inside(outer: object, *, config: OAuthConfig) -> None:
+    """Refuse to serve a request that a middleware of the same client has opened.
+
+    Raises:
+        ConfigurationError: it has.
+    """
+    if not isinstance(outer, ATProtoAuth):
+        return
+    visit = outer._visit  # noqa: SLF001 - of this module
+    if is_same_client(visit.site.config, config):
+        raise ConfigurationError(WRAPPED_TWICE)
 
 
 @contextmanager
