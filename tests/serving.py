@@ -14,7 +14,11 @@ from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import httpx
+import hypercorn.asyncio
+import hypercorn.trio
 import uvicorn
 
 _ROOT = Path(__file__).parents[1]
@@ -26,10 +30,14 @@ _OPTIONS: Mapping[str, Callable[[int], list[str]]] = {
 
 
 @contextmanager
-def served_in_thread(app: Any) -> Iterator[str]:
-    """Serve an application with uvicorn in a thread; give its origin."""
+def served_in_thread(app: Any, **options: Any) -> Iterator[str]:
+    """Serve an application with uvicorn in a thread; give its origin.
+
+    ``options`` are further ones of ``uvicorn.Config``.
+    """
+    merged = {"log_level": "warning", "lifespan": "on", **options}
     with listening() as listener:
-        config = uvicorn.Config(app, log_level="warning", lifespan="on")
+        config = uvicorn.Config(app, **merged)
         server = uvicorn.Server(config)
         thread = threading.Thread(
             target=server.run, kwargs={"sockets": [listener]}, daemon=True
@@ -42,6 +50,40 @@ def served_in_thread(app: Any) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join(timeout=10)
+
+
+@contextmanager
+def served_by_hypercorn(
+    app: Any, *, backend: str = "asyncio", **options: Any
+) -> Iterator[str]:
+    """Serve an application with hypercorn in a thread; give its origin.
+
+    ``options`` are further members of ``hypercorn.Config``.
+    """
+    with listening() as listener:
+        port = listener.getsockname()[1]
+    merged = {"bind": [f"127.0.0.1:{port}"], "loglevel": "ERROR", **options}
+    config = hypercorn.Config.from_mapping(merged)
+    serve = hypercorn.trio.serve if backend == "trio" else hypercorn.asyncio.serve
+    is_over = threading.Event()
+
+    async def wait() -> None:
+        await anyio.to_thread.run_sync(is_over.wait)
+
+    async def run() -> None:
+        await serve(app, config, shutdown_trigger=wait)
+
+    thread = threading.Thread(
+        target=anyio.run, args=[run], kwargs={"backend": backend}, daemon=True
+    )
+    thread.start()
+    try:
+        origin = f"http://127.0.0.1:{port}"
+        wait_for(origin, is_alive=thread.is_alive)
+        yield origin
+    finally:
+        is_over.set()
+        thread.join(timeout=10)
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
-from typing import Any
+from collections.abc import Mapping
 from urllib.parse import quote, unquote, urlencode
 
 from atproto_oauth_asgi.config import OAuthConfig
 from atproto_oauth_asgi.web.return_to import safe_return_to, stays_here
+
+# As browsers write them; everything else in a path is encoded.
+_IN_PATHS = "/:@!$&'()*+,;=-._~"
 
 
 class Place:
@@ -23,7 +25,13 @@ class Place:
 
     def __init__(self, config: OAuthConfig, *, root_path: str) -> None:
         self._config = config
-        self.prefix = config.base_path or _safe_prefix(root_path)
+        self._root_path = root_path.rstrip("/")
+        self.prefix = config.base_path or _safe_prefix(self._root_path)
+
+    def outside(self, path: str) -> str:
+        """Return the path of a request as it stands in the browser, encoded."""
+        own = path_below(self._root_path or self._config.base_path, path)
+        return self.path(quote(own, safe=_IN_PATHS))
 
     def path(self, path: str) -> str:
         """Return one of the application's paths as browsers see it."""
@@ -51,22 +59,15 @@ class Place:
         return safe_return_to(text, default=self.home, own_paths=frozenset(own))
 
 
-def root_path_of(scope: MutableMapping[str, Any]) -> str:
-    """Return the ``root_path`` of a scope, without a slash at its end."""
-    root_path: str = scope.get("root_path", "")
-    return root_path.rstrip("/")
+def path_below(prefix: str, path: str) -> str:
+    """Return the path of a request as the application's own one.
 
-
-def full_path(scope: MutableMapping[str, Any]) -> str:
-    """Return the path of a request with its ``root_path``.
-
-    Servers and mounts disagree on whether ``path`` holds it.
+    Servers and mounts disagree on whether ``path`` holds ``root_path``; where there is
+    none, the path of ``public_url`` may stand in front.
     """
-    path: str = scope["path"]
-    root_path = root_path_of(scope)
-    if not root_path or path == root_path or path.startswith(f"{root_path}/"):
-        return path
-    return root_path + path
+    if prefix and path.startswith(f"{prefix}/"):
+        return path[len(prefix) :]
+    return path
 
 
 def _safe_prefix(root_path: str) -> str:
@@ -74,5 +75,4 @@ def _safe_prefix(root_path: str) -> str:
 
     The path of a mount may hold parameters, which are whatever somebody has written.
     """
-    root_path = root_path.rstrip("/")
     return quote(root_path) if stays_here(root_path) else ""

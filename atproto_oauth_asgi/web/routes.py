@@ -8,7 +8,6 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from hashlib import sha256
 from typing import Any
-from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,7 +19,7 @@ from atproto_oauth_asgi.web.headers import is_navigation
 from atproto_oauth_asgi.web.login import LoginRoutes
 from atproto_oauth_asgi.web.logout import LogoutRoutes
 from atproto_oauth_asgi.web.pages import wrong_host_page
-from atproto_oauth_asgi.web.place import full_path
+from atproto_oauth_asgi.web.place import path_below
 from atproto_oauth_asgi.web.problems import wants_json
 from atproto_oauth_asgi.web.session_route import SessionRoute
 from atproto_oauth_asgi.web.site import Site, host_of, loopback_name
@@ -43,8 +42,6 @@ _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, HEAD",
     "Access-Control-Allow-Headers": "*",
 }
-# As browsers write them; everything else in a path is encoded.
-_IN_PATHS = "/:@!$&'()*+,;=-._~"
 
 
 class Routes:
@@ -70,17 +67,11 @@ class Routes:
         }
 
     def find(self, scope: MutableMapping[str, Any]) -> Handlers | None:
-        """Return the handlers of a request's path by method, None if it is not ours.
-
-        Servers and mounts disagree on whether ``path`` holds ``root_path``; where
-        there is none, the path of ``public_url`` may stand in front.
-        """
+        """Return the handlers of a request's path by method, None if it is not ours."""
         path: str = scope["path"]
         root_path: str = scope.get("root_path", "")
         prefix = (root_path and root_path.rstrip("/")) or self._base_path
-        if prefix and path.startswith(f"{prefix}/"):
-            path = path[len(prefix) :]
-        return self._table.get(path)
+        return self._table.get(path_below(prefix, path) if prefix else path)
 
     async def answer(self, request: Request, methods: Handlers) -> Response:
         """Return the answer to a request for one of our routes."""
@@ -111,10 +102,11 @@ class Routes:
             return None
         if request.method not in {"GET", "HEAD"} or not is_navigation(request.headers):
             return None
+        path = self._site.place_of(request).outside(request.scope["path"])
         query = request.scope["query_string"].decode("latin-1")
         target = (
             f"http://{host.replace('localhost', '127.0.0.1')}"
-            f"{quote(full_path(request.scope), safe=_IN_PATHS)}{query and f'?{query}'}"
+            f"{path}{query and f'?{query}'}"
         )
         return Response(status_code=307, headers={"Location": target})
 

@@ -15,7 +15,7 @@ from atproto_oauth_asgi.sessions.cookies import cookie_name, split_value
 from atproto_oauth_asgi.sessions.held import build_held_sessions
 from atproto_oauth_asgi.web.hooks import Hooks
 from atproto_oauth_asgi.web.limits import LoginGate
-from atproto_oauth_asgi.web.place import Place, root_path_of
+from atproto_oauth_asgi.web.place import Place
 from atproto_oauth_asgi.web.stores import open_stores
 from atproto_oauth_asgi.web.words import Look, Looks
 
@@ -112,7 +112,7 @@ class Site:
 
     def place_of(self, request: Request) -> Place:
         """Return where a browser has found the application."""
-        return self.place(root_path_of(request.scope))
+        return self.place(request.scope.get("root_path", ""))
 
     def _warn_of_mount(self, prefix: str) -> None:
         if self._has_warned:

@@ -8,10 +8,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from atproto_oauth_asgi.web.place import full_path
-from tests.sessions.making import make_session
+from atproto_oauth_asgi import OAuthConfig
+from atproto_oauth_asgi.web.place import Place
+from tests.sessions.making import SECRET, make_session
 from tests.web.desk import Desk
-from tests.web.driving import PUBLIC_URL, http_scope
+from tests.web.driving import PUBLIC_URL
 
 pytestmark = pytest.mark.anyio
 
@@ -111,18 +112,23 @@ async def test_mount_when_public_url_lacks_its_path_then_warns_once(
 
 @pytest.mark.covers("ASGI-12")
 @pytest.mark.parametrize(
-    ("path", "root_path", "expected"),
+    ("public_url", "root_path", "path", "expected"),
     [
-        ("/a", "", "/a"),
-        ("/a", "/x", "/x/a"),
-        ("/x/a", "/x", "/x/a"),
-        ("/x", "/x", "/x"),
-        ("/xa", "/x", "/x/xa"),
-        ("/x/a", "/x/", "/x/a"),
+        (PUBLIC_URL, "", "/a", "/a"),
+        (PUBLIC_URL, "/x", "/a", "/x/a"),
+        (PUBLIC_URL, "/x", "/x/a", "/x/a"),
+        (PUBLIC_URL, "/x", "/xa", "/x/xa"),
+        (PUBLIC_URL, "/x/", "/x/a", "/x/a"),
+        (f"{PUBLIC_URL}/notes", "", "/a", "/notes/a"),
+        (f"{PUBLIC_URL}/notes", "", "/notes/a", "/notes/a"),
+        (f"{PUBLIC_URL}/notes", "/x", "/x/a", "/notes/a"),
+        (f"{PUBLIC_URL}/notes", "/x", "/a", "/notes/a"),
+        (f"{PUBLIC_URL}/notes", "/notes", "/\u00fc", "/notes/%C3%BC"),
     ],
 )
-async def test_full_path_when_root_path_is_in_it_or_not_then_the_same(
-    path: str, root_path: str, expected: str
+async def test_path_when_told_in_any_way_then_that_of_the_browser(
+    public_url: str, root_path: str, path: str, expected: str
 ) -> None:
-    """Both conventions lead to the path in the browser."""
-    assert full_path(http_scope(path, root_path=root_path)) == expected
+    """Taken away or kept, told or not, another one behind the proxy than before it."""
+    config = OAuthConfig(secret_key=SECRET, public_url=public_url)
+    assert Place(config, root_path=root_path).outside(path) == expected

@@ -1,0 +1,1 @@
+"""The middleware as ASGI has it: under servers, behind proxies, among others."""
