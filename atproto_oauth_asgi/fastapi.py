@@ -7,13 +7,12 @@ async def me(did: Annotated[str, Depends(current_user)]): ...
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import Depends, HTTPException
 from starlette.requests import HTTPConnection
 
 from atproto_oauth_asgi.network.pds import PDSClient
-from atproto_oauth_asgi.web.auth import ATProtoAuth
+from atproto_oauth_asgi.web.auth import ATProtoAuth, own_path
 from atproto_oauth_asgi.web.auth import current_auth as _current_auth
 from atproto_oauth_asgi.web.headers import is_navigation
 
@@ -56,7 +55,7 @@ async def page_user(
         return auth.did
     if not _is_page_navigation(connection):
         return await current_user(auth)
-    login_url = auth.login_url(return_to=_own_path(connection))
+    login_url = auth.login_url(return_to=own_path(auth, connection.scope))
     raise HTTPException(_SEE_OTHER, "log in first", headers={"Location": login_url})
 
 
@@ -72,9 +71,3 @@ def _is_page_navigation(connection: HTTPConnection) -> bool:
     if connection.scope["type"] != "http" or connection.scope["method"] != "GET":
         return False
     return is_navigation(connection.headers)
-
-
-def _own_path(connection: HTTPConnection) -> str:
-    query = connection.scope["query_string"].decode("latin-1")
-    path = quote(connection.scope["path"])
-    return f"{path}?{query}" if query else path

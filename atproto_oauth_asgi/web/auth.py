@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from typing_extensions import override
 
@@ -177,6 +177,14 @@ def current_auth() -> ATProtoAuth:
     except LookupError as error:
         message = "no request passes through ATProtoOAuthMiddleware here"
         raise ConfigurationError(message) from error
+
+
+def own_path(auth: ATProtoAuth, scope: MutableMapping[str, Any]) -> str:
+    """Return path and query of a request as its browser has them, to come back to."""
+    place = auth._visit.place  # noqa: SLF001 - of this module
+    query = scope["query_string"].decode("latin-1")
+    path = place.outside(scope["path"])
+    return f"{path}?{query}" if query else path
 
 
 def check_not_inside(outer: object, *, config: OAuthConfig) -> None:

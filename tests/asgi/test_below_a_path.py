@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -19,6 +20,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from atproto_oauth_asgi import ATProtoOAuthMiddleware
+from atproto_oauth_asgi.fastapi import page_user
 from atproto_oauth_asgi.testing import AtprotoNetwork, login_as
 from tests.asgi.front import fronted
 from tests.serving import served_by_hypercorn, served_in_thread
@@ -34,6 +36,10 @@ async def who(request: Request) -> Response:
 
 async def link(request: Request) -> Response:
     return PlainTextResponse(request.scope["atproto"].login_url())
+
+
+async def page(did: Annotated[str, Depends(page_user)]) -> str:
+    return did
 
 
 ROUTES = [Route("/", who), Route("/link", link)]
@@ -57,11 +63,20 @@ def mounted(options: dict[str, Any]) -> Any:
     return Starlette(routes=[Mount(PREFIX, plain(options))])
 
 
-def fastapi(options: dict[str, Any]) -> Any:
-    """FastAPI, which is told the path by an option of its own."""
-    app = FastAPI(routes=[*ROUTES])
-    app.root_path = PREFIX
+def fastapi(options: dict[str, Any]) -> FastAPI:
+    """FastAPI, with a page for people, in it or in another application in it."""
+    app, inner = FastAPI(routes=[*ROUTES]), FastAPI()
+    for each in (app, inner):
+        each.add_api_route("/page", page)
+    app.mount("/inner", inner)
     app.add_middleware(ATProtoOAuthMiddleware, **options)
+    return app
+
+
+def fastapi_told(options: dict[str, Any]) -> FastAPI:
+    """FastAPI, which is told the path by an option of its own."""
+    app = fastapi(options)
+    app.root_path = PREFIX
     return app
 
 
@@ -86,7 +101,9 @@ WAYS = {
     "hypercorn on trio, taken away and told": Way(serve=on_trio, told=TOLD),
     "hypercorn, kept": Way(build=knowing, serve=served_by_hypercorn, strips=False),
     "fastapi, taken away": Way(build=fastapi),
-    "fastapi, kept": Way(build=fastapi, strips=False),
+    "fastapi, taken away and told": Way(build=fastapi, told=TOLD),
+    "fastapi, taken away and told itself": Way(build=fastapi_told),
+    "fastapi, kept": Way(build=fastapi_told, strips=False),
     "mounted": Way(build=mounted, strips=False),
 }
 
@@ -147,3 +164,31 @@ def test_localhost_when_below_a_path_then_sent_to_the_address_with_it(
     for path in ("/notes/link?a=%C3%A9", "/notes/oauth/login"):
         answer = browser.get(path, headers=headers)
         assert answer.headers["location"] == f"http://127.0.0.1:{port}{path}"
+
+
+PAGES = {
+    f"{name}, {path}": (way, path)
+    for name, way in WAYS.items()
+    for path in ("/notes/page", "/notes/inner/page")
+    if name.startswith("fastapi")
+    # Mounts of Starlette find nothing where the path that is told is not in front.
+    and not (way.build is fastapi_told and way.strips and "inner" in path)
+}
+
+
+@pytest.mark.covers("ASGI-12", "LOGIN-03")
+@pytest.mark.parametrize(
+    ("browser", "path"), list(PAGES.values()), indirect=["browser"], ids=list(PAGES)
+)
+def test_page_when_below_a_path_then_the_login_leads_back_to_it(
+    browser: httpx.Client, network: AtprotoNetwork, path: str
+) -> None:
+    """To the path in the browser, of which the application may have seen the end only."""
+    asked = f"{path}?a=1&b=%C3%A9"
+    sent = browser.get(asked, headers={"Sec-Fetch-Mode": "navigate"})
+    location = urlsplit(sent.headers["location"])
+    assert location.path == "/notes/oauth/login"
+    assert parse_qs(location.query) == {"return_to": [asked]}
+    answer = login_as(browser, "alice.test", login_path=location.path, return_to=asked)
+    did = network.accounts["alice.test"].did
+    assert browser.get(answer.headers["location"]).json() == did
