@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
-from typing import Any, NoReturn
+from functools import lru_cache, partial
+from typing import Any, NoReturn, TypeVar
 
+from anyio import from_thread
 from typing_extensions import override
 
 from atproto_oauth_asgi.config import OAuthConfig
@@ -17,6 +18,8 @@ from atproto_oauth_asgi.network.pds import PDSClient
 from atproto_oauth_asgi.scopes import ScopesSet
 from atproto_oauth_asgi.web.nesting import WRAPPED_TWICE, is_same_client
 from atproto_oauth_asgi.web.visit import Visit
+
+_R = TypeVar("_R")
 
 # Reading a long scope costs more than a request should.
 _granted = lru_cache(maxsize=1024)(ScopesSet)
@@ -152,6 +155,25 @@ class ATProtoAuth:
                 "reason": reason,
             }
         )
+
+    def wait(
+        self,
+        function: Callable[..., Coroutine[Any, Any, _R]],
+        *arguments: Any,
+        **named: Any,
+    ) -> _R:
+        """Call an async function from a plain one, and return what it returns.
+
+        For views that frameworks run in threads: it runs in the server's event loop,
+        where the connections are.
+
+        Raises:
+            NotAuthenticatedError: nobody is logged in.
+        """
+        if self._visit.loop is None:
+            raise NotAuthenticatedError("nobody is logged in")
+        call = partial(function, *arguments, **named)
+        return from_thread.run(call, token=self._visit.loop)
 
     async def logout(self, *, everywhere: bool = False) -> None:
         """End the session: in this browser, and at the authorization server.

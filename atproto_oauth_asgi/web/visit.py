@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 
 import anyio
+from anyio.lowlevel import EventLoopToken
 
 from atproto_oauth_asgi.exceptions import (
     CookieTooLarge,
@@ -53,6 +54,7 @@ class Visit:
         self.past: Past | None = None
         self.reason: str | None = None
         self.root_path = ""
+        self.loop: EventLoopToken | None = None
         self._cookie = cookie
         self._present = tuple(present)
         self._response_began = False

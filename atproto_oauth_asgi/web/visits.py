@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, MutableMapping
 from typing import Any
 
+from anyio.lowlevel import current_token
 from starlette.datastructures import Headers
 
 from atproto_oauth_asgi.exceptions import LoggedOut
@@ -56,6 +57,7 @@ class Visits:
         name = self._cookie_name(headers)
         cookies = parse_cookie_header(headers, name)
         visit = Visit(self._site, cookie=name, present=cookies)
+        visit.loop = current_token()
         value = join_chunks(cookies, name)
         if not value:
             return visit

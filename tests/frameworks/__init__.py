@@ -1,0 +1,1 @@
+"""One contract for the middleware in every framework, under real servers."""

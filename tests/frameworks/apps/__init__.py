@@ -1,0 +1,1 @@
+"""The same small application, once in each framework."""

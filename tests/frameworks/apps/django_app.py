@@ -1,0 +1,48 @@
+"""Django, by ASGI; one of its views is a plain function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import django
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
+from django.urls import path
+
+from atproto_oauth_asgi import ATProtoOAuthMiddleware, current_auth
+from tests.frameworks.apps.behaviour import OPTIONS, lines, post_note, who
+
+settings.configure(
+    ROOT_URLCONF=__name__, ALLOWED_HOSTS=["127.0.0.1"], SECRET_KEY="x" * 50
+)
+django.setup()
+
+
+def home(request: HttpRequest) -> JsonResponse:
+    del request
+    return JsonResponse(who(current_auth()))
+
+
+async def notes(request: Any) -> JsonResponse:
+    status, body = await post_note(request.scope["atproto"])
+    return JsonResponse(body, status=status)
+
+
+async def leave(request: Any) -> JsonResponse:
+    await request.scope["atproto"].logout()
+    return JsonResponse({})
+
+
+async def stream(request: Any) -> StreamingHttpResponse:
+    return StreamingHttpResponse(lines(request.scope["atproto"]))
+
+
+urlpatterns = [
+    path("", home),
+    path("notes", notes),
+    path("leave", leave),
+    path("stream", stream),
+]
+
+app = ATProtoOAuthMiddleware(get_asgi_application(), **OPTIONS)

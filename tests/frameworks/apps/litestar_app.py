@@ -1,0 +1,36 @@
+"""Litestar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Litestar, Request, Response, get, post
+from litestar.response import Stream
+
+from atproto_oauth_asgi import ATProtoOAuthMiddleware
+from tests.frameworks.apps.behaviour import OPTIONS, lines, post_note, who
+
+
+@get("/")
+async def home(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    return who(request.scope["atproto"])  # type: ignore[typeddict-item]
+
+
+@post("/notes")
+async def notes(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
+    status, body = await post_note(request.scope["atproto"])  # type: ignore[typeddict-item]
+    return Response(body, status_code=status)
+
+
+@post("/leave", status_code=200)
+async def leave(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    await request.scope["atproto"].logout()  # type: ignore[typeddict-item]
+    return {}
+
+
+@get("/stream")
+async def stream(request: Request[Any, Any, Any]) -> Stream:
+    return Stream(lines(request.scope["atproto"]))  # type: ignore[typeddict-item]
+
+
+app = ATProtoOAuthMiddleware(Litestar([home, notes, leave, stream]), **OPTIONS)

@@ -1,0 +1,35 @@
+"""Quart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quart import Quart, Response
+
+from atproto_oauth_asgi import ATProtoOAuthMiddleware, current_auth
+from tests.frameworks.apps.behaviour import OPTIONS, lines, post_note, who
+
+app = Quart(__name__)
+app.asgi_app = ATProtoOAuthMiddleware(app.asgi_app, **OPTIONS)  # type: ignore[method-assign]
+
+
+@app.get("/")
+async def home() -> dict[str, Any]:
+    return who(current_auth())
+
+
+@app.post("/notes")
+async def notes() -> tuple[dict[str, Any], int]:
+    status, body = await post_note(current_auth())
+    return body, status
+
+
+@app.post("/leave")
+async def leave() -> dict[str, Any]:
+    await current_auth().logout()
+    return {}
+
+
+@app.get("/stream")
+async def stream() -> Response:
+    return Response(lines(current_auth()))

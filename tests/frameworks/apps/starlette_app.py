@@ -1,0 +1,40 @@
+"""Starlette."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from atproto_oauth_asgi import ATProtoOAuthMiddleware
+from tests.frameworks.apps.behaviour import OPTIONS, lines, post_note, who
+
+
+async def home(request: Request) -> Response:
+    return JSONResponse(who(request.scope["atproto"]))
+
+
+async def notes(request: Request) -> Response:
+    status, body = await post_note(request.scope["atproto"])
+    return JSONResponse(body, status)
+
+
+async def leave(request: Request) -> Response:
+    await request.scope["atproto"].logout()
+    return JSONResponse({})
+
+
+async def stream(request: Request) -> Response:
+    return StreamingResponse(lines(request.scope["atproto"]))
+
+
+app = Starlette(
+    routes=[
+        Route("/", home),
+        Route("/notes", notes, methods=["POST"]),
+        Route("/leave", leave, methods=["POST"]),
+        Route("/stream", stream),
+    ]
+)
+app.add_middleware(ATProtoOAuthMiddleware, **OPTIONS)
