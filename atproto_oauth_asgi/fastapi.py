@@ -12,11 +12,15 @@ from fastapi import Depends, HTTPException
 from starlette.requests import HTTPConnection
 
 from atproto_oauth_asgi.network.pds import PDSClient
-from atproto_oauth_asgi.web.auth import ATProtoAuth, own_path
+from atproto_oauth_asgi.web.arrivals import (
+    CHALLENGE,
+    LOG_IN_FIRST,
+    SEE_OTHER,
+    UNAUTHORIZED,
+    login_location,
+)
+from atproto_oauth_asgi.web.auth import ATProtoAuth
 from atproto_oauth_asgi.web.auth import current_auth as _current_auth
-from atproto_oauth_asgi.web.headers import is_navigation
-
-_UNAUTHORIZED, _SEE_OTHER = 401, 303
 
 
 async def current_auth() -> ATProtoAuth:
@@ -37,9 +41,7 @@ async def current_user(auth: Annotated[ATProtoAuth, Depends(current_auth)]) -> s
     For an API. A page that a person opens wants ``page_user``.
     """
     if auth.did is None:
-        raise HTTPException(
-            _UNAUTHORIZED, "log in first", headers={"WWW-Authenticate": "Cookie"}
-        )
+        raise HTTPException(UNAUTHORIZED, LOG_IN_FIRST, headers=CHALLENGE)
     return auth.did
 
 
@@ -53,10 +55,10 @@ async def page_user(
     """
     if auth.did is not None:
         return auth.did
-    if not _is_page_navigation(connection):
+    location = login_location(auth, connection.scope)
+    if location is None:
         return await current_user(auth)
-    login_url = auth.login_url(return_to=own_path(auth, connection.scope))
-    raise HTTPException(_SEE_OTHER, "log in first", headers={"Location": login_url})
+    raise HTTPException(SEE_OTHER, LOG_IN_FIRST, headers={"Location": location})
 
 
 async def pds_client(
@@ -65,9 +67,3 @@ async def pds_client(
     """Return a client that speaks to the person's PDS; nobody is answered 401."""
     await current_user(auth)
     return auth.client
-
-
-def _is_page_navigation(connection: HTTPConnection) -> bool:
-    if connection.scope["type"] != "http" or connection.scope["method"] != "GET":
-        return False
-    return is_navigation(connection.headers)
