@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -181,3 +182,38 @@ def test_framework_when_a_program_asks_wrongly_then_a_problem_document(
     assert answer.json()["code"] == "invalid_identifier"
     metadata = site.browser.get("/oauth-client-metadata.json")
     assert metadata.json()["client_id"].startswith("http://localhost")
+
+
+PAGES = {
+    "starlette_app": ("/page",),
+    "fastapi_app": ("/page",),
+    "quart_app": ("/page", "/plain-page"),
+    "litestar_app": ("/page",),
+    "django_app": ("/page", "/plain-page"),
+}
+"""What is for people who are logged in, by the glue of the framework."""
+
+
+@pytest.mark.parametrize(
+    ("served", "pages"),
+    [((name, *UVICORN), pages) for name, pages in PAGES.items()],
+    ids=PAGES,
+    indirect=["served"],
+)
+def test_glue_when_a_page_is_for_people_then_nobody_is_sent_to_log_in_and_back(
+    site: Site, pages: tuple[str, ...]
+) -> None:
+    """A browser goes by the login page, a program gets 401, a person gets the page."""
+    for path in pages:
+        asked = f"{path}?a=1&b=%C3%A9"
+        sent = site.browser.get(asked, headers={"Sec-Fetch-Mode": "navigate"})
+        assert sent.status_code == 303
+        location = urlsplit(sent.headers["location"])
+        assert location.path == "/oauth/login"
+        assert parse_qs(location.query) == {"return_to": [asked]}
+        assert site.browser.get(path).status_code == 401
+    answer = login_as(site.browser, "alice.test", return_to=pages[0])
+    assert answer.headers["location"] == pages[0]
+    for path in pages:
+        did = site.network.accounts["alice.test"].did
+        assert site.browser.get(path).text == did

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from atproto_oauth_asgi import ATProtoAuth, ATProtoOAuthMiddleware
-from atproto_oauth_asgi.fastapi import current_auth
+from atproto_oauth_asgi.fastapi import current_auth, page_user
 from tests.frameworks.apps.behaviour import OPTIONS, lines, post_note, who
 
 app = FastAPI()
@@ -36,3 +36,8 @@ async def leave(auth: Auth) -> dict[str, Any]:
 @app.get("/stream")
 async def stream(auth: Auth) -> StreamingResponse:
     return StreamingResponse(lines(auth))
+
+
+@app.get("/page", response_class=PlainTextResponse)
+async def page(did: Annotated[str, Depends(page_user)]) -> str:
+    return did

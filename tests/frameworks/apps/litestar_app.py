@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import Litestar, Request, Response, get, post
+from litestar import Litestar, MediaType, Request, Response, get, post
 from litestar.response import Stream
 
 from atproto_oauth_asgi import ATProtoOAuthMiddleware
+from atproto_oauth_asgi.litestar import login_required, provide_user
 from tests.frameworks.apps.behaviour import OPTIONS, lines, post_note, who
 
 
@@ -33,4 +34,14 @@ async def stream(request: Request[Any, Any, Any]) -> Stream:
     return Stream(lines(request.scope["atproto"]))  # type: ignore[typeddict-item]
 
 
-app = ATProtoOAuthMiddleware(Litestar([home, notes, leave, stream]), **OPTIONS)
+@get(
+    "/page",
+    guards=[login_required],
+    dependencies={"did": provide_user},
+    media_type=MediaType.TEXT,
+)
+async def page(did: str) -> str:
+    return did
+
+
+app = ATProtoOAuthMiddleware(Litestar([home, notes, leave, stream, page]), **OPTIONS)

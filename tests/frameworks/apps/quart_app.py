@@ -6,11 +6,11 @@ from typing import Any
 
 from quart import Quart, Response
 
-from atproto_oauth_asgi import ATProtoOAuthMiddleware, current_auth
+from atproto_oauth_asgi.quart import ATProtoOAuth, current_auth, login_required
 from tests.frameworks.apps.behaviour import OPTIONS, lines, post_note, who
 
 app = Quart(__name__)
-app.asgi_app = ATProtoOAuthMiddleware(app.asgi_app, **OPTIONS)  # type: ignore[method-assign]
+ATProtoOAuth(app, **OPTIONS)
 
 
 @app.get("/")
@@ -33,3 +33,15 @@ async def leave() -> dict[str, Any]:
 @app.get("/stream")
 async def stream() -> Response:
     return Response(lines(current_auth()))
+
+
+@app.get("/page")
+@login_required
+async def page() -> str:
+    return current_auth().require()
+
+
+@app.get("/plain-page")
+@login_required
+def plain_page() -> str:
+    return current_auth().require()

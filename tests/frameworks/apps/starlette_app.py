@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import (
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.routing import Route
 
 from atproto_oauth_asgi import ATProtoOAuthMiddleware
+from atproto_oauth_asgi.starlette import login_required
 from tests.frameworks.apps.behaviour import OPTIONS, lines, post_note, who
 
 
@@ -29,12 +35,18 @@ async def stream(request: Request) -> Response:
     return StreamingResponse(lines(request.scope["atproto"]))
 
 
+@login_required
+async def page(request: Request) -> Response:
+    return PlainTextResponse(request.scope["atproto"].require())
+
+
 app = Starlette(
     routes=[
         Route("/", home),
         Route("/notes", notes, methods=["POST"]),
         Route("/leave", leave, methods=["POST"]),
         Route("/stream", stream),
+        Route("/page", page),
     ]
 )
 app.add_middleware(ATProtoOAuthMiddleware, **OPTIONS)

@@ -1,0 +1,85 @@
+"""Django, by ASGI: a decorator for views, and who is there as ``request.atproto``.
+
+@login_required
+async def notes(request): ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+
+from atproto_oauth_asgi.web.arrivals import (
+    CHALLENGE,
+    LOG_IN_FIRST,
+    SEE_OTHER,
+    UNAUTHORIZED,
+    login_location,
+)
+from atproto_oauth_asgi.web.auth import ATProtoAuth, current_auth
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+__all__ = ["ATProtoAuth", "ATProtoMiddleware", "current_auth", "login_required"]
+
+
+class ATProtoMiddleware:
+    """Sets ``request.atproto``, an ``ATProtoAuth``: for ``MIDDLEWARE`` in the settings.
+
+    ``ATProtoOAuthMiddleware`` stays around the whole application; this one only makes
+    its result handy in views and templates.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self._get_response = get_response
+        if iscoroutinefunction(get_response):
+            # So that Django knows that this one is asynchronous, too.
+            markcoroutinefunction(self)
+
+    def __call__(self, request: Any) -> Any:
+        """Set it, and go on."""
+        request.atproto = current_auth()
+        return self._get_response(request)
+
+
+def login_required(view: _F) -> _F:
+    """Return a view for people who are logged in.
+
+    A browser that opens the page is sent to log in, and then back; anything else is
+    answered 401. For async views and plain ones.
+    """
+    if iscoroutinefunction(view):
+
+        @wraps(view)
+        async def guarded(request: Any, *args: Any, **kwargs: Any) -> Any:
+            refusal = _refusal(request)
+            if refusal is not None:
+                return refusal
+            return await cast("Callable[..., Awaitable[Any]]", view)(
+                request, *args, **kwargs
+            )
+
+        return cast("_F", guarded)
+
+    @wraps(view)
+    def guarded_plain(request: Any, *args: Any, **kwargs: Any) -> Any:
+        return _refusal(request) or view(request, *args, **kwargs)
+
+    return cast("_F", guarded_plain)
+
+
+def _refusal(request: Any) -> Any:
+    auth = current_auth()
+    if auth.is_authenticated:
+        return None
+    location = login_location(auth, request.scope)
+    if location is None:
+        return HttpResponse(LOG_IN_FIRST, status=UNAUTHORIZED, headers=CHALLENGE)
+    return HttpResponseRedirect(location, status=SEE_OTHER)
