@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -112,7 +114,10 @@ def run(path: str, **names: Any) -> Program:
         names: what is known beforehand. ``NETWORK`` also becomes the network of each
             `OAuthClient` that the page makes.
     """
-    namespace: dict[str, Any] = {"__name__": path, **names}
+    # Some frameworks look a handler's module up.
+    module = sys.modules[path] = ModuleType(path)
+    namespace = module.__dict__
+    namespace.update(names)
     apps: list[Any] = []
     for line, text in blocks(ROOT / path, "python"):
         store = "MemoryStateStore(),"
@@ -236,7 +241,12 @@ def test_starlette_page_when_followed_then_scope_and_context_agree(
     fresh_network: ReferenceNetwork,
 ) -> None:
     """The scope, the context variable in a thread, and bare ASGI, as the page says."""
-    app, bare = run("docs/how-to/starlette.md").apps
+    app, guarded, bare = run("docs/how-to/starlette.md").apps
+    with TestClient(guarded, base_url=_ORIGIN, follow_redirects=False) as browser:
+        answer = browser.get("/secret", headers={"Accept": "text/html"})
+        assert answer.headers["location"] == "/oauth/login?return_to=%2Fsecret"
+        assert browser.get("/secret").status_code == 401
+        assert browser.get("/user").status_code == 403
     did = fresh_network.accounts["alice.test"].did
     with logged_in(app, fresh_network) as browser:
         assert "You are alice.test" in browser.get("/").text

@@ -56,14 +56,24 @@ def test_example_when_read_then_is_short(example: Path) -> None:
     assert len(example.read_text().splitlines()) < _MAX_LINES
 
 
-@pytest.mark.parametrize("server", ["uvicorn", "hypercorn"])
-def test_fastapi_example_when_logged_in_then_posts_a_note(
+@pytest.mark.parametrize(
+    ("framework", "server"),
+    [
+        ("fastapi", "uvicorn"),
+        ("fastapi", "hypercorn"),
+        ("quart", "uvicorn"),
+        ("litestar", "uvicorn"),
+        ("django", "uvicorn"),
+    ],
+)
+def test_notes_example_when_logged_in_then_posts_a_note(
+    framework: str,
     server: str,
     fresh_network: ReferenceNetwork,
 ) -> None:
     """The note that was typed is in the person's repository."""
     alice = fresh_network.accounts["alice.test"]
-    app = "examples.fastapi_app:app"
+    app = f"examples.{framework}_app:app"
     with _logged_in(app, fresh_network, server=server) as browser:
         assert "You are alice.test" in browser.get("/").text
         response = browser.post("/notes", data={"text": "from the example"})

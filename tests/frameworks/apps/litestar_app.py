@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Litestar, MediaType, Request, Response, get, post
+from litestar.di import NamedDependency
 from litestar.response import Stream
 
 from atproto_oauth_asgi import ATProtoOAuthMiddleware
@@ -40,7 +41,7 @@ async def stream(request: Request[Any, Any, Any]) -> Stream:
     dependencies={"did": provide_user},
     media_type=MediaType.TEXT,
 )
-async def page(did: str) -> str:
+async def page(did: NamedDependency[str]) -> str:
     return did
 
 
