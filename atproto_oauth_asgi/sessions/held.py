@@ -159,6 +159,7 @@ class HeldSessions:
             StoreError: the store does not answer.
         """
         if opened.is_kept:
+            await self.in_store.check(opened)
             return opened
         newest = await self.in_cookies.newest(opened)
         if isinstance(newest, Reference):
@@ -195,13 +196,16 @@ class HeldSessions:
         """
         did, issuer = opened.session.did, opened.session.authserver_iss
         if everywhere:
+            # This one comes last: who holds none cannot ask again after a failure.
+            await self.in_store.end_all(opened.session)
             await self.in_cookies.tombstones.bury_account(did)
         if opened.is_kept:
+            # Of one that was moved into the store an older cookie may be about.
+            await self.in_cookies.tombstones.bury(opened)
             await self.in_store.end(opened.session)
         elif (moved := await self.in_cookies.end(opened)) is not None:
-            await self.in_store.end((await self.in_store.open(moved)).session)
-        if everywhere:
-            await self.in_store.end_all(did)
+            with suppress(SessionError):
+                await self.in_store.end((await self.in_store.open(moved)).session)
         _log.info("logged out: did=%s issuer=%s", did, issuer)
 
     async def _open(self, held: OpenedSession | Reference) -> OpenedSession:

@@ -13,7 +13,7 @@ _MAX_AGE_S = 400 * 86400.0
 
 
 class SealedOtherwise(StoreError):
-    """A record does not open: its secret is not configured, or somebody changed it."""
+    """A record does not open: its secret or its form is not known here."""
 
 
 class RecordSealer:

@@ -23,7 +23,7 @@ from atproto_oauth_asgi.sessions.lifecycle import age_of, record_key
 from atproto_oauth_asgi.sessions.lifetime import Lifetime
 from atproto_oauth_asgi.sessions.marks import LEASE_S, TRIED, Mark, is_fresh, started
 from atproto_oauth_asgi.sessions.outcomes import ENDINGS
-from atproto_oauth_asgi.sessions.record_sealer import RecordSealer
+from atproto_oauth_asgi.sessions.record_sealer import RecordSealer, SealedOtherwise
 from atproto_oauth_asgi.stores.base import Record, RecordStore
 from atproto_oauth_asgi.stores.locks import Lease
 
@@ -33,6 +33,7 @@ KIND = "session"
 """The kind of their records."""
 
 _ALIVE, _ENDED, _NO_MARK = "alive", "ended", "-"
+_OF_ANOTHER_RELEASE = "a session was kept by another release"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,15 +298,18 @@ class RecordedSessions:
         if form == _ENDED:
             raise ENDINGS.get(words[0], SessionExpired)("the session has ended")
         if form != _ALIVE:
-            message = "a session was kept by another release: log in again"
-            raise SessionExpired(message)
-        return KeptSession(
-            session=deserialize_oauth_session(text),
-            version=record.version,
-            renewed_at=float(words[0]),
-            seen_at=float(words[1]),
-            mark=words[2],
-        )
+            # Not an ending: a newer release runs beside this one, for now.
+            raise SealedOtherwise(_OF_ANOTHER_RELEASE)
+        try:
+            return KeptSession(
+                session=deserialize_oauth_session(text),
+                version=record.version,
+                renewed_at=float(words[0]),
+                seen_at=float(words[1]),
+                mark=words[2],
+            )
+        except (ValueError, IndexError, StoreError) as error:
+            raise SealedOtherwise(_OF_ANOTHER_RELEASE) from error
 
 
 def _key_of(did: str, session_id: str) -> str:

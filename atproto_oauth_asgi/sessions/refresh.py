@@ -32,6 +32,7 @@ from atproto_oauth_asgi.sessions.lifecycle import (
 )
 from atproto_oauth_asgi.sessions.marks import LEASE_S, Mark, as_interrupted
 from atproto_oauth_asgi.sessions.outcomes import Outcomes, outcome_key
+from atproto_oauth_asgi.sessions.patience import patiently
 from atproto_oauth_asgi.sessions.pauses import Pauses
 from atproto_oauth_asgi.sessions.revocation import Revoke, revoke_quietly
 from atproto_oauth_asgi.sessions.tokens import BeforeSend, check_lease
@@ -209,7 +210,7 @@ class RefreshCoordinator:
             raise told from error
         # Nothing comes between the answer and the save.
         sealed = self._sessions.seal(session, ends_at=opened.ends_at)
-        renewed = await self._fit(sealed)
+        renewed = await patiently(lambda: self._fit(sealed))
         counts = await self._outcomes.keep(opened, renewed, version=_version(marks))
         self._pauses.forget(outcome_key(opened))
         await self._check_still_alive(session)

@@ -87,6 +87,17 @@ class StoredSessions:
             await self._records.note_seen(kept)
         return opened
 
+    async def check(self, opened: OpenedSession) -> None:
+        """Check that nobody has ended a session since it was opened.
+
+        Raises:
+            SessionError: somebody has.
+            StoreError: the store does not answer, or holds something else.
+        """
+        session = opened.session
+        if await self._records.load(session.did, session.session_id) is None:
+            raise SessionExpired("the session is gone")
+
     async def refresh(self, opened: OpenedSession) -> OpenedSession:
         """Return the session with new tokens; its reference stays the same.
 
@@ -119,14 +130,15 @@ class StoredSessions:
             # Somebody who has clicked "log out" may close the browser at once.
             await run_shielded(lambda: self.revoke_quietly(kept))
 
-    async def end_all(self, did: str) -> None:
-        """Log all sessions of an account out that lie in the store.
+    async def end_all(self, but: OAuthSession) -> None:
+        """Log the other sessions of an account out that lie in the store.
 
         Raises:
             StoreError: the store does not answer; some may have been ended.
         """
-        for session in await self._records.all_of(did):
-            await self.end(session)
+        for session in await self._records.all_of(but.did):
+            if session.session_id != but.session_id:
+                await self.end(session)
 
     async def move_if_too_large(
         self, opened: OpenedSession

@@ -34,6 +34,9 @@ _REASONS = {
     "client_key_retired": "key_retired",
 }
 
+# A person needs longer for a new login, whose cookie must not be overwritten.
+_PAST_IS_WRITTEN_S = 3.0
+
 
 class Visit:
     """One request's session. It is the keeper of tokens for the request's client.
@@ -58,6 +61,7 @@ class Visit:
         self._cookie = cookie
         self._present = tuple(present)
         self._response_began = False
+        self._lost_at = 0.0
         self._to_write = False
         self._to_clear = False
         self._has_waited = False
@@ -72,6 +76,7 @@ class Visit:
             )
         elif found is not None:
             self.past, self.reason = found, _reason_of(found.code)
+            self._lost_at = self.site.config.clock()
             self._to_write = found.value != value
 
     def leave(self, error: LoggedOut) -> None:
@@ -224,16 +229,16 @@ class Visit:
     async def _held_by_now(self) -> OpenedSession | Past | None:
         """Return what the browser should hold; None to leave alone what it does."""
         if self.opened is None:
-            return self.past
+            is_late = self.site.config.clock() - self._lost_at > _PAST_IS_WRITTEN_S
+            return None if is_late else self.past
         try:
             # A slow response must not put back what others have renewed since.
             return await self.site.sessions.to_write(self.opened)
         except (CookieTooLarge, RefreshUnavailable):
             raise
-        except LoggedOut:
+        except SessionError:
+            # By now there may be the cookie of another login. The next request tells.
             return None
-        except SessionError as error:
-            return self.site.sessions.remember(self.opened, error)
 
     def _still_valid(self) -> bool:
         expires_at = self.session.expires_at if self.session else None
@@ -246,6 +251,7 @@ class Visit:
         else:
             past = self.site.sessions.remember(opened, error)
             self.opened, self.past, self._to_write = None, past, True
+            self._lost_at = self.site.config.clock()
             self.reason = _reason_of(error.code)
 
     def _require(self) -> OAuthSession:

@@ -252,7 +252,7 @@ async def test_server_mode_when_secrets_rotate_then_reference_and_record_follow(
 # --- everywhere ----------------------------------------------------------------------
 
 
-@pytest.mark.covers("LOGOUT-05", "SES-06")
+@pytest.mark.covers("LOGOUT-05", "SESS-13", "SES-06")
 @pytest.mark.parametrize("mode", ["cookie", "server"])
 async def test_logout_when_everywhere_then_all_of_the_account_and_nobody_else(
     mode: str,

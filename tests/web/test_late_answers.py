@@ -1,0 +1,203 @@
+"""Answers that come late, steps that fail halfway, and cookies from before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from typing_extensions import override
+
+from atproto_oauth_asgi.exceptions import (
+    LoggedOut,
+    RefreshUnavailable,
+    SessionRevoked,
+    StoreError,
+)
+from atproto_oauth_asgi.models import OAuthSession
+from atproto_oauth_asgi.sessions import records
+from atproto_oauth_asgi.sessions.lifecycle import OpenedSession, Reference
+from tests.sessions.making import ALICE, HOUR_S, SECRET, Clock, make_session
+from tests.web.desk import HELLO, LATER, Desk, noise
+from tests.web.driving import ask, websocket_scope
+from tests.web.test_session_modes import Counting, Office, log_out
+
+pytestmark = pytest.mark.anyio
+
+OTHER_SECRET = b"another secret of the tests, also 32 bytes"
+TOO_LARGE = "".join(noise(9000))
+
+
+class Failing(Counting):
+    """Fails once, at the write that is ``fails_in`` writes away."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.fails_in = 0
+
+    @override
+    async def save(self, kind: str, *args: Any, **named: Any) -> int | None:
+        self.fails_in -= 1
+        if self.fails_in == 0:
+            message = "down for a moment"
+            raise StoreError(message)
+        return await super().save(kind, *args, **named)
+
+
+class Waiting:
+    """An application that lets something happen before it answers."""
+
+    def __init__(self) -> None:
+        self.meanwhile: Callable[[], Any] | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await meanwhile()
+        await HELLO(scope, receive, send)
+
+
+@pytest.mark.covers("SESS-13", "STORE-01", "ASG-12")
+@pytest.mark.parametrize("mode", ["cookie", "server"])
+@pytest.mark.parametrize("step", range(1, 5))
+async def test_everywhere_when_the_store_fails_halfway_then_asking_again_ends_all(
+    mode: Any, step: int
+) -> None:
+    """Whoever is told that it failed is still somebody who can ask again."""
+    desk = Desk(session=mode, store=Failing(Clock()))
+    store: Any = desk.site.config.store
+    name = desk.site.session_cookie(None)
+    mine, other, third = [
+        ("cookie", f"{name}={await desk.site.sessions.begin(session)}")
+        for session in (make_session(expires_at=LATER) for _ in range(3))
+    ]
+    store.fails_in = step
+    await log_out(desk, mine, everywhere="1")
+    store.fails_in = 0
+    await log_out(desk, mine, everywhere="1")
+    for cookie in (mine, other, third):
+        assert (await desk.get("/", cookie)).body == b"nobody"
+
+
+@pytest.mark.covers("COOKIE-13", "SESS-03")
+async def test_answer_when_another_login_came_meanwhile_then_reference_stays_away() -> (
+    None
+):
+    """The old session's reference, sealed anew, does not replace the new login's."""
+    app = Waiting()
+    office = Office(app)
+    cookie = await office.log_in()
+    rotated = Desk(app, store=office.shared, secret_key=[OTHER_SECRET, SECRET])
+    held = office.site.sessions.sealed.read(cookie[1].partition("=")[2])
+    assert isinstance(held, Reference)
+    before = await office.site.sessions.open(held.value)
+    assert isinstance(before, OpenedSession)
+
+    async def log_in_anew() -> None:
+        await rotated.site.sessions.end(before)
+
+    app.meanwhile = log_in_anew
+    assert (await rotated.get("/", cookie)).header("set-cookie") == []
+
+
+@pytest.mark.covers("REF-14", "COOKIE-16")
+@pytest.mark.parametrize("mode", ["cookie", "server"])
+@pytest.mark.parametrize(("waits_s", "is_written"), [(0.5, True), (20.0, False)])
+async def test_answer_when_it_comes_late_then_does_not_tell_of_the_end(
+    mode: Any, waits_s: float, is_written: bool
+) -> None:
+    """By then the person may have logged in anew, and that cookie must stay."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        auth = scope["atproto"]
+        if auth.is_authenticated:
+            with pytest.raises(SessionRevoked):
+                await auth._visit.current()
+        office.clock.now += waits_s
+        await HELLO(scope, receive, send)
+
+    office = Office(app, session=mode)
+    cookie = await office.log_in(make_session())
+    office.server.failures = [SessionRevoked("over")]
+    sent = await office.get("/", cookie)
+    assert bool(sent.header("set-cookie")) is is_written
+
+
+@pytest.mark.covers("COOKIE-08", "COOKIE-19", "CKE-09", "LOGOUT-08")
+async def test_logout_when_the_session_was_moved_then_older_cookies_are_dead_too() -> (
+    None
+):
+    """A cookie from before the move opens nothing after the log-out."""
+    office = Office(session="cookie")
+    session = make_session(expires_at=office.clock.now + 30)
+    cookie = await office.log_in(session)
+    sealed = office.site.sessions.sealed.read(cookie[1].partition("=")[2])
+    assert isinstance(sealed, OpenedSession)
+    reference = await office.site.sessions.in_store.begin(session)
+    moved = ("cookie", f"{office.site.session_cookie(None)}={reference.value}")
+    assert (await office.get("/", moved)).body == ALICE.encode()
+    await log_out(office, moved)
+    with pytest.raises(LoggedOut):
+        await office.site.sessions.open(sealed.value)
+    assert (await office.get("/", cookie)).body == b"nobody"
+
+
+@pytest.mark.covers("COOKIE-08", "REF-19", "RFR-19")
+async def test_move_when_the_store_fails_for_a_moment_then_nothing_is_lost() -> None:
+    """A session that outgrows its cookie is put into the store with patience."""
+    desk = Desk(session="cookie", store=Failing(Clock()))
+    store: Any = desk.site.config.store
+
+    async def grow(session: OAuthSession, ready: Any) -> OAuthSession:
+        renewed = await desk.server.refresh(session, ready)
+        store.fails_in = 1
+        return renewed.replace(access_token=TOO_LARGE)
+
+    tokens: Any = desk.site.client.sessions.tokens
+    tokens.renew = grow
+    session = make_session()
+    opened = await desk.site.sessions.open(await desk.site.sessions.begin(session))
+    assert isinstance(opened, OpenedSession)
+    renewed = await desk.site.sessions.refresh(opened)
+    assert (renewed.is_kept, renewed.session.access_token) == (True, TOO_LARGE)
+
+
+@pytest.mark.covers("SESS-11", "ASG-15")
+@pytest.mark.parametrize("text", ["alive 1.0 1.0 -\n{}", "alive 1.0\n{}", "asleep"])
+async def test_record_when_a_newer_release_wrote_it_then_ignored_and_kept(
+    text: str,
+) -> None:
+    """An old worker beside a new one answers, and takes no cookie away."""
+    office = Office()
+    session = make_session(expires_at=LATER)
+    cookie = await office.log_in(session)
+    kept: Any = office.site.sessions.in_store._records
+    key = records._key_of(session.did, session.session_id)
+    sealed = kept._sealer.seal(text, kind="session", key=key)
+    await office.shared.save("session", key, sealed, expires_at=LATER)
+    sent = await office.get("/", cookie)
+    assert (sent.status, sent.body) == (200, b"nobody")
+    assert sent.header("set-cookie") == []
+
+
+@pytest.mark.covers("SESS-15")
+@pytest.mark.parametrize("mode", ["cookie", "server"])
+async def test_websocket_when_logged_out_meanwhile_then_gets_no_new_tokens(
+    mode: Any,
+) -> None:
+    """What was opened before goes on, without the account's server."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await HELLO(scope, receive, send)
+            return
+        await send({"type": "websocket.accept"})
+        assert (await log_out(office, cookie)).status == 303
+        office.clock.now += 2 * HOUR_S
+        with pytest.raises((LoggedOut, RefreshUnavailable)):
+            await scope["atproto"]._visit.current()
+
+    office = Office(app, session=mode)
+    cookie = await office.log_in()
+    await ask(office.app, websocket_scope(headers=[cookie]))
+    assert office.server.sent == []
