@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
+import anyio
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from typing_extensions import override
 
 from atproto_oauth_asgi.exceptions import (
@@ -20,9 +24,7 @@ from atproto_oauth_asgi.sessions.lifecycle import OpenedSession, Reference
 from tests.sessions.making import ALICE, HOUR_S, SECRET, Clock, make_session
 from tests.web.desk import HELLO, LATER, Desk, noise
 from tests.web.driving import ask, websocket_scope
-from tests.web.test_session_modes import Counting, Office, log_out
-
-pytestmark = pytest.mark.anyio
+from tests.web.test_session_modes import BOB, Counting, Office, log_out
 
 OTHER_SECRET = b"another secret of the tests, also 32 bytes"
 TOO_LARGE = "".join(noise(9000))
@@ -60,6 +62,7 @@ class Waiting:
 @pytest.mark.covers("SESS-13", "STORE-01", "ASG-12")
 @pytest.mark.parametrize("mode", ["cookie", "server"])
 @pytest.mark.parametrize("step", range(1, 5))
+@pytest.mark.anyio
 async def test_everywhere_when_the_store_fails_halfway_then_asking_again_ends_all(
     mode: Any, step: int
 ) -> None:
@@ -80,6 +83,7 @@ async def test_everywhere_when_the_store_fails_halfway_then_asking_again_ends_al
 
 
 @pytest.mark.covers("COOKIE-13", "SESS-03")
+@pytest.mark.anyio
 async def test_answer_when_another_login_came_meanwhile_then_reference_stays_away() -> (
     None
 ):
@@ -103,6 +107,7 @@ async def test_answer_when_another_login_came_meanwhile_then_reference_stays_awa
 @pytest.mark.covers("REF-14", "COOKIE-16")
 @pytest.mark.parametrize("mode", ["cookie", "server"])
 @pytest.mark.parametrize(("waits_s", "is_written"), [(0.5, True), (20.0, False)])
+@pytest.mark.anyio
 async def test_answer_when_it_comes_late_then_does_not_tell_of_the_end(
     mode: Any, waits_s: float, is_written: bool
 ) -> None:
@@ -124,6 +129,7 @@ async def test_answer_when_it_comes_late_then_does_not_tell_of_the_end(
 
 
 @pytest.mark.covers("COOKIE-08", "COOKIE-19", "CKE-09", "LOGOUT-08")
+@pytest.mark.anyio
 async def test_logout_when_the_session_was_moved_then_older_cookies_are_dead_too() -> (
     None
 ):
@@ -143,6 +149,7 @@ async def test_logout_when_the_session_was_moved_then_older_cookies_are_dead_too
 
 
 @pytest.mark.covers("COOKIE-08", "REF-19", "RFR-19")
+@pytest.mark.anyio
 async def test_move_when_the_store_fails_for_a_moment_then_nothing_is_lost() -> None:
     """A session that outgrows its cookie is put into the store with patience."""
     desk = Desk(session="cookie", store=Failing(Clock()))
@@ -164,6 +171,7 @@ async def test_move_when_the_store_fails_for_a_moment_then_nothing_is_lost() -> 
 
 @pytest.mark.covers("SESS-11", "ASG-15")
 @pytest.mark.parametrize("text", ["alive 1.0 1.0 -\n{}", "alive 1.0\n{}", "asleep"])
+@pytest.mark.anyio
 async def test_record_when_a_newer_release_wrote_it_then_ignored_and_kept(
     text: str,
 ) -> None:
@@ -182,6 +190,7 @@ async def test_record_when_a_newer_release_wrote_it_then_ignored_and_kept(
 
 @pytest.mark.covers("SESS-15")
 @pytest.mark.parametrize("mode", ["cookie", "server"])
+@pytest.mark.anyio
 async def test_websocket_when_logged_out_meanwhile_then_gets_no_new_tokens(
     mode: Any,
 ) -> None:
@@ -201,3 +210,41 @@ async def test_websocket_when_logged_out_meanwhile_then_gets_no_new_tokens(
     cookie = await office.log_in()
     await ask(office.app, websocket_scope(headers=[cookie]))
     assert office.server.sent == []
+
+
+@cache
+def write_some() -> tuple[Desk, list[list[str]]]:
+    """The cookies of two writes of one person, and of one of somebody else."""
+    desk = Desk()
+    sessions = [
+        make_session(did=did, expires_at=LATER, access_token=TOO_LARGE[:4500])
+        for did in (ALICE, ALICE, BOB)
+    ]
+    return desk, [desk.cookie(session)[1].split("; ") for session in sessions]
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.differing_executors],
+)
+@given(data=st.data())
+@pytest.mark.covers("COOKIE-05", "COOKIE-09", "CKE-01", "CKE-03", "CKE-04")
+def test_cookies_when_chunks_are_mixed_or_bits_changed_then_nobody(
+    data: st.DataObject,
+) -> None:
+    """Signed out: never an error, never somebody else, never half of a session."""
+    desk, written = write_some()
+    every = [pair for pairs in written for pair in pairs]
+    sent = data.draw(st.lists(st.sampled_from(every), min_size=1, max_size=6))
+    if data.draw(st.booleans()):
+        number = data.draw(st.integers(0, len(sent) - 1))
+        name, _, value = sent[number].partition("=")
+        place = data.draw(st.integers(0, len(value) - 1))
+        other = chr(ord(value[place]) ^ (1 << data.draw(st.integers(0, 6))))
+        sent[number] = f"{name}={value[:place]}{other}{value[place + 1 :]}"
+    answer = anyio.run(desk.get, "/", ("cookie", "; ".join(sent)))
+    is_whole = set(sent) in [set(pairs) for pairs in written]  # a pair may come twice
+    expected = (ALICE if sent[0] not in written[2] else BOB) if is_whole else "nobody"
+    assert (answer.status, answer.body) == (200, expected.encode())
+    assert len(written[0]) > 1
