@@ -268,7 +268,7 @@ MORE_FAULTS = [
     Fault("callback-stale", answer(500), CALLBACK),
     Fault("own-origin", if_asked(_SITE, "same-origin", answer(500)), LOGIN),
     Fault("session-route", told(500), SESSION),
-    Fault("session-route", told(), SESSION),
+    Fault("session-route", told(cache_control="max-age=60"), SESSION),
     Fault("session-route", told(cache_control="no-store"), SESSION, verdict="ok"),
 ]
 """Other ways to be broken, and what looks so and is not."""
