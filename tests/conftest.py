@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.browser.fixtures",
     "tests.cli.deployment",
     "tests.conformance.recorder",
+    "tests.documentation",
     "tests.network.staging",
     "tests.services.fixtures",
 ]

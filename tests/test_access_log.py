@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from atproto_oauth_asgi.config import OAuthConfig
 from atproto_oauth_asgi.logs import CallbackQueryFilter
+from tests.documentation import DOCS, blocks
 from tests.serving import served_in_process
-from tests.test_docs import DOCS, blocks
 
 QUERY = "code=canary-code&state=canary-state&iss=https%3A%2F%2Fpds.example"
 CALLBACK = f"/oauth/callback?{QUERY}"

@@ -5,25 +5,16 @@ from __future__ import annotations
 import inspect
 import json
 import re
-import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import MISSING, Field, dataclass, fields
+from contextlib import closing
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import anyio
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
-from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from typing_extensions import override
 
@@ -44,106 +35,30 @@ from atproto_oauth_asgi import (
     sdk,
     sync,
 )
-from atproto_oauth_asgi.cli.main import main as keygen
 from atproto_oauth_asgi.web.forms import BadForm
 from atproto_oauth_asgi.web.texts import STATUS_CODES
+from tests.documentation import (
+    DOCS,
+    FENCE,
+    ORIGIN,
+    PAGES,
+    ROOT,
+    SECRET,
+    blocks,
+    logged_in,
+    name_of,
+    program_of,
+    run,
+    with_blocks,
+)
 from tests.notes_app import development
 from tests.reference_network.process import ReferenceNetwork
 from tests.reference_network.sign_in import approve
 from tests.serving import served_in_process
 
-ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
-
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _IMAGE = re.compile(r'<img src="([^"]+)"')
-_ORIGIN = "http://127.0.0.1:8000"
-_SECRET = "4kYv7lqPzP0bJcXcEo2nT9dWm1sUuR8aQfHgLi5xN3B"
-
-
-def name_of(page: Path) -> str:
-    return str(page.relative_to(ROOT))
-
-
-def blocks(page: Path, language: str) -> list[tuple[int, str]]:
-    """Line number and text of every block of code in a language."""
-    text = page.read_text(encoding="utf-8")
-    return [
-        (text.count("\n", 0, found.start()) + 1, found[2])
-        for found in _FENCE.finditer(text)
-        if found[1] == language
-    ]
-
-
-def with_blocks(language: str) -> list[Path]:
-    return [page for page in PAGES if blocks(page, language)]
-
-
-# --- Programs ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Program:
-    """A page's blocks, run one after the other in one namespace."""
-
-    names: dict[str, Any]
-    apps: list[Any]
-
-
-@pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the reader of a page has made by then: a secret, and a key in a file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (tmp_path / "client-key.pem").write_bytes(pem)
-    monkeypatch.chdir(tmp_path)
-    keygen(["keygen"])
-    keygen(["keygen", "--key=client-key-2027.json", "--secret=secret-key-2027.txt"])
-    monkeypatch.setenv("SECRET_KEY", _SECRET)
-    monkeypatch.delenv("ATPROTO_PLC_URL", raising=False)
-
-
-def run(path: str, **names: Any) -> Program:
-    """Run the blocks of a page; give what they define, and every `app` among it.
-
-    Args:
-        path: of the page.
-        names: what is known beforehand. ``NETWORK`` also becomes the network of each
-            `OAuthClient` that the page makes.
-    """
-    # Some frameworks look a handler's module up.
-    module = sys.modules[path] = ModuleType(path)
-    namespace = module.__dict__
-    namespace.update(names)
-    apps: list[Any] = []
-    for line, text in blocks(ROOT / path, "python"):
-        store = "MemoryStateStore(),"
-        given = f"{store} network=NETWORK," if "NETWORK" in names else store
-        # The padding makes a traceback name the page's own line.
-        source = "\n" * line + text.replace(store, given)
-        exec(compile(source, path, "exec"), namespace)  # noqa: S102
-        app = namespace.get("app")
-        if app is not None and app not in apps:
-            apps.append(app)
-    return Program(namespace, apps)
-
-
-@contextmanager
-def logged_in(app: Starlette, reference: ReferenceNetwork) -> Iterator[TestClient]:
-    """Start an application of a page, and log Alice in."""
-    app.user_middleware[0].kwargs["network"] = development(reference)
-    with TestClient(
-        app, base_url=_ORIGIN, headers={"Origin": _ORIGIN}, follow_redirects=False
-    ) as browser:
-        answer = browser.post("/oauth/login", json={"identifier": "alice.test"})
-        assert answer.status_code == 200, answer.text
-        alice = reference.accounts["alice.test"]
-        back = approve(answer.json()["authorization_url"], alice)
-        assert browser.get(back).status_code == 303
-        yield browser
 
 
 @pytest.mark.usefixtures("desk")
@@ -152,7 +67,7 @@ def test_page_when_its_python_is_run_then_works(page: Path) -> None:
     """Every Python block runs, every application shows its login, every test passes."""
     program = run(name_of(page))
     for app in program.apps:
-        browser = TestClient(app, base_url=_ORIGIN)
+        browser = TestClient(app, base_url=ORIGIN)
         document = browser.get("/oauth-client-metadata.json").json()
         assert document["client_id"].startswith("http://localhost?")
         assert "Your handle" in browser.get("/oauth/login").text
@@ -252,7 +167,7 @@ def test_starlette_page_when_followed_then_scope_and_context_agree(
         assert "You are alice.test" in browser.get("/").text
         assert browser.get("/whoami").json()["did"] == did
         assert browser.get("/greet").json() == {"hello": did}
-    stranger = TestClient(bare, base_url=_ORIGIN)
+    stranger = TestClient(bare, base_url=ORIGIN)
     assert stranger.get("/").text == "Hello, stranger"
 
 
@@ -268,7 +183,7 @@ def test_local_network_page_when_followed_then_logs_in(
         "PYTHONPATH": str(tmp_path),
     }
     page = "docs/how-to/test-against-a-local-network.md"
-    program = "\n".join(text for _, text in blocks(ROOT / page, "python"))
+    program = program_of("how-to/test-against-a-local-network.md")
     (tmp_path / "yours.py").write_text(program, encoding="utf-8")
     with (
         served_in_process("yours:app", settings=settings) as origin,
@@ -311,7 +226,7 @@ async def test_client_page_when_followed_then_session_lives_and_ends(
 
 def headings(page: Path, *, level: int) -> dict[str, str]:
     """The text below each heading of a level, by heading without backticks."""
-    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
     parts = re.split(rf"^{'#' * level} (.+)$", text, flags=re.MULTILINE)[1:]
     ends = re.compile(rf"^#{{1,{level}}} ", re.MULTILINE)
     found = zip(parts[::2], parts[1::2], strict=True)
@@ -524,7 +439,7 @@ def test_metadata_example_when_compared_then_is_what_is_served() -> None:
         json.loads(text) for _, text in blocks(DOCS / "reference/routes.md", "json")
     ]
     config = OAuthConfig(
-        secret_key=_SECRET,
+        secret_key=SECRET,
         public_url="https://app.example.com",
         scope="atproto repo:com.example.note",
         client_name="Notes",
@@ -558,13 +473,13 @@ def included(page: Path) -> str:
 
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as the site and GitHub make them."""
-    titles = [title for _, title in _HEADING.findall(_FENCE.sub("", included(page)))]
+    titles = [title for _, title in _HEADING.findall(FENCE.sub("", included(page)))]
     kept = [re.sub(r"[^\w\s-]", "", title).strip().lower() for title in titles]
     return {re.sub(r"\s+", "-", title) for title in kept}
 
 
 def links(page: Path) -> list[str]:
-    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
     found = [*_LINK.findall(re.sub(r"\s*\n\s*", " ", text)), *_IMAGE.findall(text)]
     return [link for link in found if not link.startswith(("https:", "http:"))]
 

@@ -129,12 +129,13 @@ if (asHost) {
 }
 
 // --- names and TLS ---------------------------------------------------------------------------
-const routes = new Map() // the tests' applications: host to port
+const routes = new Map() // the tests' applications: host to target
 const AS_PATH = /^\/(oauth|account|@atproto)(\/|$)|^\/\.well-known\/oauth-authorization-server$/
 
 function targetOf(host) {
-  if (host === PLC_HOST) return plcPort
-  return routes.get(host) ?? (host === asHost || host.endsWith('.test') ? pdsPort : undefined)
+  if (host === PLC_HOST) return { port: plcPort }
+  if (routes.has(host)) return routes.get(host)
+  return host === asHost || host.endsWith('.test') ? { port: pdsPort } : undefined
 }
 
 // On two origins each host has its half only, and its own metadata.
@@ -202,8 +203,8 @@ const control = {
   'POST /forget-consent': () => deleteFrom('authorized_client'),
   'POST /forget-clients': () => forgetClients(),
   // What the front serves for a host from now on; without `port`, nothing.
-  'POST /route': ({ host, port }) => {
-    if (port) routes.set(host, port)
+  'POST /route': ({ host, port, byTls }) => {
+    if (port) routes.set(host, { port, byTls })
     else routes.delete(host)
   },
   // Holds for access tokens issued from now on; without `ms`, the PDS's own value again.

@@ -288,12 +288,21 @@ class ReferenceNetwork:
         """Forget the metadata and keys of clients, which are kept for 10 minutes."""
         self._control("POST", "/forget-clients")
 
-    def route(self, host: str, *, port: int | None) -> None:
-        """Let `https://host` lead to a plain http port of this machine; None: nowhere.
+    def route(self, host: str, *, port: int | None, by_tls: bool = False) -> None:
+        """Let `https://host` lead to a port of this machine; None: nowhere.
 
-        The host must be one of `CERTIFIED_HOSTS`.
+        By plain http, or `by_tls` to a server that has the `certificate`. The host must
+        be one of `CERTIFIED_HOSTS`.
         """
-        self._control("POST", "/route", json={"host": host, "port": port})
+        target = {"host": host, "port": port, "byTls": by_tls}
+        self._control("POST", "/route", json=target)
+
+    @property
+    def certificate(self) -> Path:
+        """The file with key and certificate of `CERTIFIED_HOSTS`, with `tls`."""
+        if self._tls is None:
+            raise NetworkStartError("only a network by https has certificates")
+        return self._tls.certificate
 
     def create_account(self, handle: str, password: str) -> Account:
         """Create an account at a name in `.test`; by TLS, in `CERTIFIED_HOSTS`."""

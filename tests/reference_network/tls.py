@@ -44,8 +44,9 @@ class TlsSide:
         authority = trustme.CA()
         server = authority.issue_cert(*CERTIFIED_HOSTS)
         authority.cert_pem.write_to_path(folder / "authority.pem")
-        server.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
-        self.arguments = ["--tls", str(folder / "server.pem")]
+        self.certificate = folder / "server.pem"
+        server.private_key_and_cert_chain_pem.write_to_path(self.certificate)
+        self.arguments = ["--tls", str(self.certificate)]
         if as_host is not None:
             self.arguments += ["--as-host", as_host]
         self.environment = {"NODE_EXTRA_CA_CERTS": str(folder / "authority.pem")}

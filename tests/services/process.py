@@ -29,7 +29,7 @@ class ServiceStartError(RuntimeError):
 
 
 class Service(ABC):
-    """A server with a folder of its own, on a unix socket there; it has no port.
+    """A server with a folder of its own, best on a unix socket there.
 
     Every call blocks.
     """
@@ -70,13 +70,18 @@ class Service(ABC):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                **as_nobody(),
+                **self.rights(),
             )
         self._wait_until(self.is_ready)
 
+    def rights(self) -> dict[str, Any]:
+        """Who runs it, as arguments for `subprocess`."""
+        return as_nobody()
+
     def stop(self) -> None:
         """End the server, hard; what it has written is still there."""
-        if self._process is None:
+        if self._process is None or self._process.poll() is not None:
+            self._process = None
             return
         for pid in self._pids():
             os.kill(pid, signal.SIGCONT)

@@ -1,0 +1,1 @@
+"""Proxies as programs, configured as the documentation says."""
