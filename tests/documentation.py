@@ -75,6 +75,19 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ATPROTO_PLC_URL", raising=False)
 
 
+def quoted(page: Path) -> dict[str, list[str]]:
+    """The lines of the first `text` block below each heading that has one."""
+    parts = re.split(
+        r"^### (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    found = {}
+    for heading, body in zip(parts[1::2], parts[2::2], strict=True):
+        texts = [each[2] for each in FENCE.finditer(body) if each[1] == "text"]
+        if texts:
+            found[heading] = [line.strip() for line in texts[0].splitlines() if line]
+    return found
+
+
 def program_of(page: str) -> str:
     """The Python blocks of a page below `docs/`, as one program."""
     return "\n".join(text for _, text in blocks(DOCS / page, "python"))

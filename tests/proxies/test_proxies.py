@@ -25,7 +25,7 @@ from websockets.sync.client import connect
 
 from atproto_oauth_asgi import ATProtoOAuthMiddleware, ClientKey, RedisStore
 from atproto_oauth_asgi.crypto.keys import generate_private_key
-from tests.documentation import DOCS, blocks
+from tests.documentation import DOCS, blocks, quoted
 from tests.notes_app import COLLECTION, SECRET, post_note, who
 from tests.proxies.servers import Caddy, Nginx, Proxy, changed
 from tests.reference_network.process import ReferenceNetwork
@@ -229,7 +229,11 @@ def test_cookies_when_nginx_has_no_room_for_them_then_502(
         _proxied(tls_network, make, _app(tls_network, "")),
         tls_network.open_http() as http,
     ):
-        assert http.get(f"{_ORIGIN}/large").status_code == 502
+        answer = http.get(f"{_ORIGIN}/large")
+    assert answer.status_code == 502
+    troubles = quoted(DOCS / "troubleshooting.md")
+    for line in troubles["nginx answers 502 after a login"]:
+        assert line in answer.text
 
 
 @pytest.mark.parametrize("way", _AT_THE_ROOT)
