@@ -33,7 +33,7 @@ ORIGIN = "http://127.0.0.1:8000"
 SECRET = "4kYv7lqPzP0bJcXcEo2nT9dWm1sUuR8aQfHgLi5xN3B"
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_STORE = re.compile(r"(MemoryStateStore\(\),|state_store=store,)")
+_STORE = re.compile(r"(MemoryStateStore\(\),)")
 
 
 def name_of(page: Path) -> str:
@@ -118,9 +118,16 @@ def run(path: str, **names: Any) -> Program:
 
 
 @contextmanager
-def logged_in(app: Starlette, reference: ReferenceNetwork) -> Iterator[TestClient]:
-    """Start an application of a page, and log Alice in."""
-    app.user_middleware[0].kwargs["network"] = development(reference)
+def logged_in(
+    app: Starlette, reference: ReferenceNetwork, *, given: bool = True
+) -> Iterator[TestClient]:
+    """Start an application of a page, and log Alice in.
+
+    Unless ``given`` is False, because the application has it, the network is put among
+    the options of its middleware.
+    """
+    if given:
+        app.user_middleware[0].kwargs["network"] = development(reference)
     with TestClient(
         app, base_url=ORIGIN, headers={"Origin": ORIGIN}, follow_redirects=False
     ) as browser:

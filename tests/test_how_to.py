@@ -6,6 +6,7 @@ import json
 import sqlite3
 import subprocess
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -19,7 +20,6 @@ from atproto_oauth_asgi.crypto.keys import generate_private_key
 from tests.documentation import DOCS, SECRET, blocks, logged_in, program_of, run
 from tests.reference_network.hosting import hosted_app, open_desk
 from tests.reference_network.process import ReferenceNetwork
-from tests.reference_network.sign_in import approve
 from tests.services.servers import PostgresService, RedisService
 from tests.serving import served_in_process
 from tests.test_workers import log_in, open_browser
@@ -83,25 +83,27 @@ app.user_middleware[0].kwargs["network"] = Network.development(
 # --- Background jobs -----------------------------------------------------------------
 
 
-@pytest.mark.anyio
-async def test_jobs_page_when_followed_then_writes_as_who_is_not_there(
+def test_jobs_page_when_followed_then_writes_as_who_is_not_there(
     fresh_network: ReferenceNetwork,
 ) -> None:
-    """A login of the web process is found by the job, and lost with its session."""
-    page = run("docs/how-to/background-jobs.md", NETWORK=fresh_network.network).names
+    """The job finds the session of the application, until its server ends it."""
+    page = run("docs/how-to/background-jobs.md")
     alice = fresh_network.accounts["alice.test"]
-    web = page["open_client"]()
-    auth_url, _ = await web.start_authorization("alice.test")
-    back = await anyio.to_thread.run_sync(approve, auth_url, alice)
-    await web.handle_callback(**parameters(back))
-    await web.aclose()
-    uri = await page["write_note"](alice.did, "by night")
-    rkey = uri.rpartition("/")[2]
-    assert fresh_network.get_record(alice.did, "com.example.note", rkey)
-    fresh_network.revoke(alice.did)
-    said = await page["write_note"](alice.did, "too late")
-    assert said == f"{alice.did} has to log in again: session_revoked"
-    assert "session_expired" in await page["write_note"]("did:web:bob.test", "never")
+    config = replace(page.names["make_config"](), network=fresh_network.network)
+    page.names["make_config"] = lambda: config
+    app = page.apps[0]
+    app.user_middleware[0].kwargs["config"] = config
+    write_note = page.names["write_note"]
+    with logged_in(app, fresh_network, given=False) as browser:
+        assert browser.post("/subscribe").status_code == 200
+        assert page.names["subscribers"] == {alice.did}
+        uri = anyio.run(write_note, alice.did, "by night")
+        rkey = uri.rpartition("/")[2]
+        assert fresh_network.get_record(alice.did, "com.example.note", rkey)
+        browser.post("/oauth/logout")
+        said = anyio.run(write_note, alice.did, "too late")
+        assert said.startswith(f"{alice.did} has to log in again: "), said
+    assert "session_expired" in anyio.run(write_note, "did:web:bob.test", "never")
 
 
 def parameters(back: str) -> dict[str, str]:
