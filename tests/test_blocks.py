@@ -130,7 +130,7 @@ def check_cli(page: Path, command: str, folder: Path) -> None:
     """It is run here if it reaches nobody; pages about commands have a test of their own."""
     name, *words = shlex.split(command.partition(" > ")[0])[1:]
     if name == "keygen" and page.stem not in _PAGES_OF_COMMANDS:
-        run_in(folder, command)
+        run_in(folder, command.removeprefix(".venv/bin/"))
     elif name in cli.COMMANDS:
         parser_of(name).parse_args(words)
     else:
@@ -161,7 +161,7 @@ COMMANDS: dict[str, Callable[[Path, str, Path], None]] = {
     r"make \w+": check_make,
     r"(\.venv/bin/)?uvicorn ": check_uvicorn,
     r"(\.venv/bin/)?pip install ": check_pip,
-    r"atproto-oauth-asgi ": check_cli,
+    r"(\.venv/bin/)?atproto-oauth-asgi ": check_cli,
     r"python -m atproto_oauth_asgi ": check_module,
     r"python -m venv ": check_venv,
     r"export ": check_export,
