@@ -8,7 +8,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from email.utils import formatdate
@@ -20,10 +20,16 @@ import anyio
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.responses import (
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from atproto_oauth_asgi import (
     ATProtoAuth,
@@ -73,7 +79,13 @@ class Scene:
     def browser(self, *, base_url: str = ORIGIN, **options: Any) -> TestClient:
         """A browser at an application with these options."""
         merged = {"secret_key": SECRET, "network": self.net.network, **options}
-        routes = [Route("/", who), Route("/note", note), Route("/call", call)]
+        routes = [
+            Route("/", who),
+            Route("/note", note),
+            Route("/call", call),
+            Route("/stream", stream),
+            WebSocketRoute("/socket", socket),
+        ]
         app = ATProtoOAuthMiddleware(Starlette(routes=routes), **merged)
         client = TestClient(app, base_url=base_url, follow_redirects=False)
         client.headers.update({"Origin": base_url, "Sec-Fetch-Site": "same-origin"})
@@ -124,6 +136,30 @@ async def call(request: Request) -> Response:
     """Call some address with the person's client."""
     auth: ATProtoAuth = request.scope["atproto"]
     return await told(lambda: auth.client.get(request.query_params["url"]))
+
+
+async def stream(request: Request) -> Response:
+    """Begin to answer, and call the person's server only then."""
+    auth: ATProtoAuth = request.scope["atproto"]
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"begun "
+        yield bytes(
+            (
+                await told(
+                    lambda: auth.client.get("/xrpc/com.atproto.server.getSession")
+                )
+            ).body
+        )
+
+    return StreamingResponse(parts())
+
+
+async def socket(websocket: WebSocket) -> None:
+    await websocket.accept()
+    auth: ATProtoAuth = websocket.scope["atproto"]
+    await websocket.send_text(f"auth.did={auth.did}")
+    await websocket.close()
 
 
 async def told(work: Callable[[], Any]) -> Response:
@@ -351,6 +387,31 @@ def nonce(scene: Scene) -> None:
     scene.begin(scene.browser(), "alice.test")
 
 
+@case("“Your account's host does not grant what was asked for”")
+def unknown_scope(scene: Scene) -> None:
+    answer = behaviours.document({"error": "invalid_scope"}, code=400)
+    scene.net.on("pds.test", "/oauth/par", answer)
+    scene.begin(scene.browser(), "alice.test")
+
+
+@case("An answer has no `DPoP-Nonce`")
+def no_nonce(scene: Scene) -> None:
+    scene.net.on("pds.test", "/oauth/par", without_nonce)
+    scene.begin(scene.browser(), "alice.test")
+
+
+async def without_nonce(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer as ever, but leave the header out of what is no refusal."""
+
+    async def send_less(message: Message) -> None:
+        if message.get("status", 400) < 400:
+            kept = [each for each in message["headers"] if each[0] != b"dpop-nonce"]
+            message = {**message, "headers": kept}
+        await send(message)
+
+    await original(scope)(scope, receive, send_less)
+
+
 @case("“We did not accept that request”")
 def csrf(scene: Scene) -> None:
     browser = scene.browser()
@@ -460,6 +521,32 @@ def outage(scene: Scene) -> None:
     scene.net.on("pds.test", "/oauth/token", behaviours.status(503))
     scene.look(browser.get("/note"))
     scene.look(browser.get("/"))
+
+
+@case("The response has begun")
+def streaming(scene: Scene) -> None:
+    scene.net.set_token_lifetime(0)
+    browser = scene.browser()
+    login_as(browser, "alice.test")
+    scene.look(browser.get("/stream"))
+
+
+@case("A session was ended elsewhere, and is still there")
+def ended_elsewhere(scene: Scene) -> None:
+    browser = scene.browser()
+    login_as(browser, "alice.test")
+    scene.net.revoke()
+    scene.look(browser.get("/"))
+
+
+@case("A WebSocket knows nobody")
+def websocket(scene: Scene) -> None:
+    browser = scene.browser()
+    login_as(browser, "alice.test")
+    elsewhere = {"Origin": "https://www.example.com"}
+    address = ORIGIN.replace("http", "ws") + "/socket"
+    with browser.websocket_connect(address, headers=elsewhere) as talk:
+        scene.seen.append(talk.receive_text())
 
 
 @case("`client_key_retired`")
