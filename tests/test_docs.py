@@ -157,7 +157,7 @@ def test_starlette_page_when_followed_then_scope_and_context_agree(
 ) -> None:
     """The scope, the context variable in a thread, and bare ASGI, as the page says."""
     app, guarded, bare = run("docs/how-to/starlette.md").apps
-    with TestClient(guarded, base_url=_ORIGIN, follow_redirects=False) as browser:
+    with TestClient(guarded, base_url=ORIGIN, follow_redirects=False) as browser:
         answer = browser.get("/secret", headers={"Accept": "text/html"})
         assert answer.headers["location"] == "/oauth/login?return_to=%2Fsecret"
         assert browser.get("/secret").status_code == 401
