@@ -44,10 +44,14 @@ _INNER = {
 }
 
 
+_INNER_MODULES = {"config_checks"}
+
+
 def public_modules() -> list[str]:
     """The modules at the root of the package; folders are inner floors of the house."""
     folder = Path(inspect.getfile(atproto_oauth_asgi)).parent
-    return sorted(path.stem for path in folder.glob("[a-z]*.py"))
+    stems = {path.stem for path in folder.glob("[a-z]*.py")}
+    return sorted(stems - _INNER_MODULES)
 
 
 def _defined_in(module: ModuleType) -> Iterator[str]:

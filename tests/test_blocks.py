@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -67,7 +68,7 @@ def test_blocks_when_listed_then_each_language_is_looked_after() -> None:
     languages = {
         match[1] for page in PAGES for match in FENCE.finditer(page.read_text("utf-8"))
     }
-    assert languages <= _ELSEWHERE | {"sh", "json", "text", "diff"}
+    assert languages <= _ELSEWHERE | {*("sh", "json", "text", "diff", "html", "js")}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -76,6 +77,28 @@ def test_fences_when_counted_then_all_are_found(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     opened = re.findall(r"^\s*(?:```|~~~)", text, re.MULTILINE)
     assert len(opened) == 2 * len(FENCE.findall(text))
+
+
+# --- Pages and scripts ---------------------------------------------------------------
+
+_FIELDS = {"identifier", "return_to", "scope", "prompt"}
+
+
+@pytest.mark.parametrize("language", ["html", "js"])
+def test_scripts_when_read_then_lead_to_our_routes_with_fields_that_we_know(
+    language: str,
+) -> None:
+    """Such a form and such scripts are used in Chromium by ``tests/browser``."""
+    paths = set(OAuthConfig(secret_key=os.urandom(32)).route_paths)
+    led: set[str] = set()
+    for page, text in found(language):
+        led |= set(
+            re.findall(r"""["'](?:https://app\.example\.com)?(/oauth/[^"']*)""", text)
+        )
+        names = set(re.findall(r'name="([^"]+)"', text))
+        assert names <= _FIELDS, name_of(page)
+    assert led
+    assert led <= paths
 
 
 # --- Commands ------------------------------------------------------------------------
@@ -213,6 +236,7 @@ def test_json_of_a_login_when_sent_then_is_taken(
 def test_json_when_listed_then_each_kind_is_looked_after() -> None:
     """Metadata is compared in `test_docs`, the set-up of logs in `test_access_log`."""
     known = {"identifier", "incident_id", "client_id", "disable_existing_loggers"}
+    known |= {"authenticated"}
     for _, text in found("json"):
         assert len(known & set(json.loads(text))) == 1
 
