@@ -7,6 +7,9 @@ PYTHON ?= python3
 NETWORK ?= local
 # What `make test` runs: files, names or options of pytest. Empty: everything.
 T ?=
+# Of `make soak`: cookie-host, cookie-redis, server-sqlite, server-redis, server-postgres,
+# race; control, which has to fail. Empty: all but that, in a quarter of an hour.
+CASE ?=
 # Groups of rules that `make conformance` wants to be closed: REQUIRE=NET,DOS
 REQUIRE ?=
 
@@ -19,17 +22,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 PDS := tests/reference_network
 BROWSER := tests/browser
+RACE := tests/soak/race
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
+
+NPM_CI = said=$$($(BIN)/npm --prefix $(dir $(@D)) ci --ignore-scripts --no-audit --no-fund 2>&1) \
+	  && touch $@ || { echo "$$said"; exit 1; }
 
 # Stamps: each says that a step was done for the files it depends on.
 PINNED := $(VENV)/.pinned
 INSTALLED := $(VENV)/.installed
 PDS_INSTALLED := $(PDS)/node_modules/.installed
 BROWSER_INSTALLED := $(BROWSER)/node_modules/.installed
+RACE_INSTALLED := $(RACE)/node_modules/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check conformance fix bench docs screenshots lock venv pds clean
+.PHONY: help demo test check conformance fix bench soak docs screenshots lock venv pds clean
 
 help: ## this list
 	@echo "make TARGET"
@@ -74,6 +82,9 @@ bench: $(INSTALLED) ## measure
 screenshots: $(INSTALLED) $(PDS_INSTALLED) ## take the pictures of our pages, in Chromium, into docs/images/
 	@$(BIN)/python -m tests.browser.pictures
 
+soak: $(INSTALLED) $(PDS_INSTALLED) $(RACE_INSTALLED) ## sessions under force, for minutes (CASE=cookie-host: one case)
+	@$(BIN)/python -m tests.soak $(CASE)
+
 docs: $(INSTALLED) ## build the documentation into site/
 	@$(BIN)/zensical build --strict --clean
 
@@ -89,7 +100,8 @@ venv: $(INSTALLED) ## the virtual environment in .venv/
 pds: $(PDS_INSTALLED) $(BROWSER_INSTALLED) ## the official PDS and PLC directory, and axe-core, for the tests
 
 clean: ## remove all that make has made
-	@rm -rf $(VENV) $(PDS)/node_modules $(BROWSER)/node_modules .cache .conformance site dist htmlcov .coverage .coverage.* \
+	@rm -rf $(VENV) $(PDS)/node_modules $(BROWSER)/node_modules $(RACE)/node_modules \
+	  .cache .conformance site dist htmlcov .coverage .coverage.* \
 	  .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find atproto_oauth_asgi tests -name __pycache__ -prune -exec rm -rf {} +
 
@@ -108,14 +120,14 @@ $(INSTALLED): pyproject.toml $(PINNED)
 
 # Install scripts stay off: nothing here needs them.
 $(PDS_INSTALLED): $(PDS)/package.json $(PDS)/package-lock.json | $(INSTALLED)
-	@echo "setup: the official PDS from npm into $(PDS)/node_modules (15 seconds, the first time)"
-	@said=$$($(BIN)/npm --prefix $(PDS) ci --ignore-scripts --no-audit --no-fund 2>&1) \
-	  || { echo "$$said"; exit 1; }
-	@touch $@
+	@echo "setup: the official PDS from npm into $(@D) (15 seconds, the first time)"
+	@$(NPM_CI)
 
 # What looks at our pages for barriers.
 $(BROWSER_INSTALLED): $(BROWSER)/package.json $(BROWSER)/package-lock.json | $(INSTALLED)
-	@echo "setup: axe-core from npm into $(BROWSER)/node_modules"
-	@said=$$($(BIN)/npm --prefix $(BROWSER) ci --ignore-scripts --no-audit --no-fund 2>&1) \
-	  || { echo "$$said"; exit 1; }
-	@touch $@
+	@echo "setup: axe-core from npm into $(@D)"
+	@$(NPM_CI)
+
+$(RACE_INSTALLED): $(RACE)/package.json $(RACE)/package-lock.json | $(INSTALLED)
+	@echo "setup: the official Node client from npm into $(@D)"
+	@$(NPM_CI)

@@ -16,6 +16,7 @@ from atproto_oauth_asgi import (
     ATProtoAuth,
     ATProtoOAuthMiddleware,
     LoginLimits,
+    MemoryStore,
     Network,
     OAuthError,
     PostgresStore,
@@ -48,7 +49,7 @@ def _store(url: str) -> RecordStore:
         return PostgresStore(url)
     if url.startswith("unix:"):
         return RedisStore(url)
-    return SQLiteStore(url)
+    return MemoryStore() if url == "memory:" else SQLiteStore(url)
 
 
 def _options() -> dict[str, Any]:

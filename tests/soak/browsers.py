@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
 import httpx
 from anyio import CapacityLimiter, to_thread
 
+from atproto_oauth_asgi.stores.locks import unix_now
 from tests.reference_network.process import Account
 from tests.reference_network.sign_in import SignInError, approve
-from tests.soak.cases import Plan
-from tests.soak.seen import Seen
+from tests.soak.cases import Case, Plan
+from tests.soak.seen import Loss, Seen
 
 _OK, _GONE_ON = 200, 303
 _TIMEOUT_S = 25.0
@@ -31,6 +32,7 @@ class Browser:
 
     Attributes:
         http: keeps the cookies; an answer that nobody read changes none.
+        dead_after_s: how long a copy of a cookie may live on after a log-out.
         ends_at: of the access token, as it was last told, in Unix seconds.
         renewals: of the session, as it was last told.
     """
@@ -40,9 +42,9 @@ class Browser:
     plan: Plan
     seen: Seen
     at_once: CapacityLimiter
+    dead_after_s: float
     ends_at: float = 0.0
     renewals: int = 0
-    _clock: Any = field(default=time.time)  # noqa: TID251 - people know what time it is
 
     async def log_in(self) -> None:
         """Log in, through the pages of the PDS; what fails is begun again."""
@@ -121,12 +123,12 @@ class Browser:
         reason = (
             _INTERRUPTED if _INTERRUPTED in reasons else str(min(map(str, reasons)))
         )
-        self.seen.lost[reason] += 1
+        self.seen.lost.append(Loss(self.account.did, reason))
         return False
 
     async def until_due(self) -> None:
         """Wait until the access token has ended."""
-        await anyio.sleep(max(0.0, self.ends_at - self._clock()))
+        await anyio.sleep(max(0.0, self.ends_at - unix_now()))
 
     async def log_out(self) -> None:
         """Log out in the middle of a refresh, see that it holds, and log in again."""
@@ -142,6 +144,7 @@ class Browser:
             await self.log_in()
             return
         self.seen.logouts += 1
+        await anyio.sleep(self.dead_after_s)
         for cookies in (self.http.cookies, before):
             self.http.cookies = cookies
             told = await self.ask("/?ask")
@@ -182,31 +185,30 @@ class Browser:
         if await self.burst():
             self.seen.dropped.append(self.renewals - before)
         else:
-            self.seen.gone += 1
             await self.log_in()
 
-    async def is_happy(self, within_s: float) -> bool:
-        """Return whether the PDS answers, at last."""
+    async def settle(self, within_s: float) -> None:
+        """Wait until the PDS answers, at last; or until the session is known to be lost."""
         with anyio.move_on_after(within_s):
             while True:
                 told = await self.ask("/?ask")
-                if told and told.get("status") == _OK:
-                    return True
                 if told and not self._is_there([told]):
-                    return False
+                    return
+                if told and told.get("status") == _OK:
+                    return
                 await anyio.sleep(1)
-        return False
+        self.seen.unhappy += 1
 
 
 @asynccontextmanager
 async def open_browsers(
-    plan: Plan, accounts: Sequence[Account], *, origin: str, seen: Seen
+    case: Case, plan: Plan, accounts: Sequence[Account], *, origin: str, seen: Seen
 ) -> AsyncIterator[list[Browser]]:
     """Give browsers that are not logged in."""
     at_once = CapacityLimiter(8)
     browsers = [
-        Browser(accounts[n % len(accounts)], _open(origin), plan, seen, at_once)
-        for n in range(plan.browsers)
+        Browser(account, _open(origin), plan, seen, at_once, case.dead_after_s)
+        for account in accounts[: plan.browsers]
     ]
     try:
         yield browsers

@@ -12,23 +12,20 @@ from anyio import to_thread
 
 from tests.reference_network.process import ReferenceNetwork
 from tests.services.process import Service
-from tests.soak.cases import Plan
+from tests.soak.cases import Fault, Plan
 from tests.soak.front import Front, Mood
 from tests.soak.ledger import Grant
 from tests.soak.workers import Workers
 
 _MEASURE_EVERY_S = 2.0
-_ROTATIONS = 9
-# The last part is quiet, so that everybody can be asked how they are.
-_QUIET_FROM = 0.85
 
 
 @dataclass(slots=True)
 class Chaos:
-    """Does it all, by a fixed schedule of parts of the case.
+    """Does it all, by the schedule of the plan.
 
     Attributes:
-        done: how often what was done.
+        happened: what was done, and when, by the monotonic clock.
     """
 
     plan: Plan
@@ -36,43 +33,42 @@ class Chaos:
     workers: Workers
     network: ReferenceNetwork
     service: Service | None
-    done: Counter[str] = field(default_factory=Counter)
-    outages: list[tuple[float, float]] = field(default_factory=list)
+    happened: list[tuple[float, str]] = field(default_factory=list)
     _turn: int = 0
 
     async def run(self) -> None:
-        """Go through the schedule."""
-        schedule: list[tuple[float, Callable[[], Awaitable[None]]]] = [
-            (0.08, self._kill),
-            (0.12, lambda: self._feel("500", 4.0)),
-            (0.20, self._kill_at_answer),
-            (0.25, self._freeze),
-            (0.28, self._restart_service),
-            (0.33, self._kill),
-            (0.38, self._kill_at_answer),
-            (0.42, lambda: self._feel("hanging", 8.0)),
-            (0.50, self._cut_an_answer),
-            (0.53, self._freeze_at_answer),
-            (0.58, self._restart_service),
-            (0.62, self._kill),
-            (0.66, self._kill_at_answer),
-            (0.70, lambda: self._feel("500", 4.0)),
-            (0.76, self._cut_an_answer),
-            (0.80, self._kill),
-        ]
-        schedule += [
-            (_QUIET_FROM * n / _ROTATIONS, self._rotate_nonces)
-            for n in range(1, _ROTATIONS)
-        ]
+        """Go through the faults of the plan."""
         async with anyio.create_task_group() as tasks:
-            for part, act in schedule:
-                tasks.start_soon(self._later, part, act)
+            for part, fault in self.plan.faults:
+                tasks.start_soon(self._later, part, self._acts[fault])
+
+    @property
+    def _acts(self) -> dict[Fault, Callable[[], Awaitable[None]]]:
+        return {
+            "kill": self._kill,
+            "kill at answer": self._kill_at_answer,
+            "cut an answer": self._cut_an_answer,
+            "freeze": self._freeze,
+            "freeze at answer": self._freeze_at_answer,
+            "restart the store": self._restart_service,
+            "PDS fails": lambda: self._feel("500", 4.0),
+            "PDS hangs": lambda: self._feel("hanging", 8.0),
+            "rotate nonces": self._rotate_nonces,
+        }
+
+    @property
+    def done(self) -> Counter[str]:
+        """How often what was done."""
+        return Counter(what.partition(":")[0] for _, what in self.happened)
 
     async def watch_memory(self) -> None:
         """Take down the memory of the first worker, until cancelled."""
         while True:
             self.workers.measure()
             await anyio.sleep(_MEASURE_EVERY_S)
+
+    def _note(self, what: str) -> None:
+        self.happened.append((time.monotonic(), what))
 
     async def _later(self, part: float, act: Callable[[], Awaitable[None]]) -> None:
         await anyio.sleep(part * self.plan.seconds)
@@ -84,16 +80,17 @@ class Chaos:
         others = self.workers.pids[1:]
         pid = others[self._turn % len(others)]
         if await to_thread.run_sync(self.workers.kill, pid):
-            self.done["workers killed"] += 1
+            self._note(f"workers killed: {pid}")
 
     async def _kill_at_answer(self) -> None:
         """Kill the worker that the next new tokens are for, before they get there."""
 
         async def kill(grant: Grant) -> bool:
+            self.front.on_grant = None
             if await to_thread.run_sync(self.workers.kill, grant.pid):
-                self.front.on_grant = None
-                self.done["workers killed while new tokens came"] += 1
+                self._note(f"workers killed while new tokens came: {grant.pid}")
                 return False
+            self.front.on_grant = kill
             return True
 
         self.front.on_grant = kill
@@ -103,7 +100,7 @@ class Chaos:
 
         async def cut(grant: Grant) -> bool:
             self.front.on_grant = None
-            self.done["token answers lost"] += 1
+            self._note(f"token answers lost: {grant.pid}")
             return False
 
         self.front.on_grant = cut
@@ -136,20 +133,20 @@ class Chaos:
         halt = self.workers.freeze(pid)
         if halt is None:
             return
-        self.done[what] += 1
+        self._note(f"{what}: {pid}")
         with anyio.CancelScope(shield=True):
             await anyio.sleep(self.plan.frozen_s)
             self.workers.thaw(halt)
 
     async def _feel(self, mood: Mood, seconds: float) -> None:
         self.front.feel(mood)
-        self.done[f"times the PDS was {mood}"] += 1
+        self._note(f"times the PDS was {mood}")
         await anyio.sleep(min(seconds, self.plan.seconds / 12))
         self.front.feel("well")
 
     async def _rotate_nonces(self) -> None:
         await to_thread.run_sync(self.network.rotate_nonces)
-        self.done["nonces rotated"] += 1
+        self._note("nonces rotated")
 
     async def _restart_service(self) -> None:
         if self.service is None:
@@ -158,5 +155,4 @@ class Chaos:
         await to_thread.run_sync(self.service.stop)
         await anyio.sleep(min(3.0, self.plan.seconds / 20))
         await to_thread.run_sync(self.service.start)
-        self.outages.append((begun_at, time.monotonic()))
-        self.done["stores restarted"] += 1
+        self._note(f"stores restarted: down for {time.monotonic() - begun_at:.1f} s")

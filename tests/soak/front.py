@@ -97,7 +97,9 @@ class Front:
         found = _STATUS.match(answer)
         status = int(found[1]) if found else 0
         _, _, said = answer.partition(_HEAD_END)
-        grant = ledger.note(body, status, said, pid=pid, at=at)
+        grant = ledger.note(
+            body, status, said, pid=pid, at=at, answered_at=time.monotonic()
+        )
         is_refresh = b"grant_type=refresh_token" in body
         if grant is None or not is_refresh or self.on_grant is None:
             return answer
@@ -122,6 +124,8 @@ async def _read_request(stream: SocketStream) -> tuple[bytes, bytes]:
     length = int(found[1]) if found else 0
     while len(body) < length:
         body += await stream.receive()
+    # In the older version nothing comes in chunks.
+    head = head.replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1)
     head = _REPLACED.sub(b"", head) + b"\r\nConnection: close"
     return head + _HEAD_END, body
 
@@ -130,7 +134,7 @@ async def _read_request(stream: SocketStream) -> tuple[bytes, bytes]:
 async def open_front() -> AsyncIterator[Front]:
     """Give a front that listens."""
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1", backlog=512)
-    port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - of a socket
+    port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - no Django
     front = Front(port=port)
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, front.serve)

@@ -35,25 +35,25 @@ async def live(browsers: Sequence[Browser], plan: Plan) -> None:
         for number, browser in enumerate(leavers):
             part = (number + 1) / (len(leavers) + 1)
             tasks.start_soon(_leave, browser, part, ends_at)
-        for browser in others:
-            tasks.start_soon(_use, browser, ends_at)
+        for number, browser in enumerate(others):
+            # Not all in step.
+            begins_at = anyio.current_time() + plan.think_s * number / len(others)
+            tasks.start_soon(_use_from, browser, begins_at, ends_at)
 
 
 async def ask_all(browsers: Sequence[Browser]) -> None:
     """Ask everybody, when all is quiet again, whether they are logged in."""
-
-    async def ask(browser: Browser) -> None:
-        if not await browser.is_happy(_HAPPY_WITHIN_S):
-            browser.seen.unhappy += 1
-
     async with anyio.create_task_group() as tasks:
         for browser in browsers:
-            tasks.start_soon(ask, browser)
+            tasks.start_soon(browser.settle, _HAPPY_WITHIN_S)
+
+
+async def _use_from(browser: Browser, begins_at: float, until: float) -> None:
+    await anyio.sleep_until(begins_at)
+    await _use(browser, until)
 
 
 async def _use(browser: Browser, until: float) -> None:
-    # Not all in step.
-    await anyio.sleep(browser.plan.think_s * (id(browser) % 97) / 97)
     while anyio.current_time() < until:
         if not await browser.burst():
             await browser.log_in()

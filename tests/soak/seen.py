@@ -7,6 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A session that was gone although nobody had logged out.
+
+    Attributes:
+        did: whose it was.
+        reason: that was given.
+    """
+
+    did: str
+    reason: str
+
+
 @dataclass(slots=True)
 class Seen:
     """The sums over all browsers of one case.
@@ -15,13 +28,11 @@ class Seen:
         requests: answered or not.
         latencies_s: of those that were answered.
         errors: what went wrong, by its name; the session lived on.
-        lost: sessions that were gone although nobody had logged out, by the reason
-            that was given.
+        lost: sessions that were gone although nobody had logged out.
         logouts: that were confirmed.
         came_back: sessions that were used after that.
         dropped: browsers that came back after they had dropped the answer to a
             refresh, with how often their tokens were renewed in all that time.
-        gone: those of them that were not logged in any more.
         unhappy: browsers that had no answer of their PDS at the end.
         login_failures: logins that had to be begun again.
     """
@@ -29,11 +40,10 @@ class Seen:
     requests: int = 0
     latencies_s: list[float] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
-    lost: Counter[str] = field(default_factory=Counter)
+    lost: list[Loss] = field(default_factory=list)
     logouts: int = 0
     came_back: int = 0
     dropped: list[int] = field(default_factory=list)
-    gone: int = 0
     unhappy: int = 0
     login_failures: Counter[str] = field(default_factory=Counter)
 

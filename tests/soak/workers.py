@@ -24,7 +24,7 @@ _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 
 @dataclass(slots=True)
 class Halt:
-    """That a worker was killed, or frozen, by the monotonic clock."""
+    """That a worker was killed, for ever, or frozen; by the monotonic clock."""
 
     pid: int
     kind: Literal["killed", "frozen"]
@@ -54,7 +54,7 @@ class Workers:
         """Start so many, and wait until one of them answers."""
         self._running += [self._start_one() for _ in range(count)]
         deadline = time.monotonic() + _START_WITHIN_S
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and self._running[-1].poll() is None:
             try:
                 httpx.get(f"{self.origin}/oauth/login", trust_env=False)
             except httpx.TransportError:
@@ -148,12 +148,13 @@ def running_workers(
             workers.stop()
 
 
-def halted_at(halts: Sequence[Halt], pid: int, moment: float, within_s: float) -> bool:
-    """Return whether a worker was killed or frozen right after a moment."""
+def halted_at(
+    halts: Sequence[Halt], pid: int, moment: float, *, within_s: float
+) -> bool:
+    """Return whether a worker was killed or stood still at a moment, or right after."""
     return any(
         halt.pid == pid
         and halt.begun_at <= moment + within_s
         and (halt.ended_at is None or halt.ended_at >= moment)
-        and (halt.kind == "frozen" or halt.begun_at >= moment)
         for halt in halts
     )

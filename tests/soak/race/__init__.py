@@ -1,0 +1,1 @@
+"""The race: several processes, one store, tokens that have ended, one moment."""
