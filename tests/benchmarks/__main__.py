@@ -7,7 +7,18 @@ from collections.abc import Iterator
 
 from anyio.from_thread import start_blocking_portal
 
-from tests.benchmarks import client, crypto, hops, imports, peers, requests, scopes
+from tests.benchmarks import (
+    client,
+    crypto,
+    hops,
+    imports,
+    memory,
+    middleware,
+    peers,
+    requests,
+    scopes,
+    stores,
+)
 from tests.benchmarks.harness import Figure, Loop, measure, report
 from tests.serving import served_in_process
 
@@ -21,6 +32,7 @@ def _figures() -> Iterator[Figure]:
     for case in (*crypto.cases(), *scopes.cases()):
         yield measure(case)
     yield from crypto.counts()
+    yield from memory.figures()
     yield from imports.figures()
     yield from requests.figures()
     echo_server = served_in_process("tests.benchmarks.echo:app", settings={})
@@ -29,6 +41,10 @@ def _figures() -> Iterator[Figure]:
         for case in client.cases(loop, echo):
             yield measure(case)
         yield from client.counts(loop, echo)
+        for case in middleware.cases(loop):
+            yield measure(case)
+        yield from middleware.counts(loop)
+        yield from stores.figures(loop)
         yield from hops.counts()
         yield from peers.figures(echo)
 

@@ -69,6 +69,7 @@ class Case:
         base: the base's work.
         work: the other.
         target: None for what is only shown.
+        floor: what both contain, and what neither is charged for.
         timer: what is measured of them.
         is_rate: compare how many of them fit into a second instead; there should be
             ``target`` times as many at least.
@@ -79,6 +80,7 @@ class Case:
     base: Callable[[], Any]
     work: Callable[[], Any]
     target: float | None
+    floor: Callable[[], Any] | None = None
     timer: Timer = cpu_time
     is_rate: bool = False
 
@@ -107,17 +109,10 @@ class Figure:
 
 def measure(case: Case, *, rounds: int = ROUNDS) -> Figure:
     """Return how many times the base's time the work takes, or its rate."""
-    functions = (case.base, case.work)
-    repeats = [_calibrate(function, case.timer) for function in functions]
-    taken: tuple[list[float], list[float]] = ([], [])
-    for number in _without_gc(rounds):
-        # Each is first in turn.
-        for which in (0, 1) if number % 2 else (1, 0):
-            total = case.timer(functions[which], repeats[which])
-            taken[which].append(total / repeats[which])
-    costs = [work / base for base, work in zip(*taken, strict=True)]
+    base, work = _times(case, rounds=rounds)
+    costs = [mine / other for other, mine in zip(base, work, strict=True)]
     ratio = statistics.median(costs)
-    base_us, work_us = (statistics.median(each) / 1000 for each in taken)
+    base_us, work_us = (statistics.median(each) / 1000 for each in (base, work))
     return Figure(
         name=case.name,
         ratio=1 / ratio if case.is_rate else ratio,
@@ -125,6 +120,22 @@ def measure(case: Case, *, rounds: int = ROUNDS) -> Figure:
         detail=f"{work_us:.1f} us; {case.base_name} {base_us:.1f} us",
         sense=">=" if case.is_rate else "<=",
     )
+
+
+def _times(case: Case, *, rounds: int) -> tuple[list[float], list[float]]:
+    """Return the nanoseconds of base and work in each round, without the floor."""
+    functions = [case.base, case.work, *([case.floor] if case.floor else [])]
+    repeats = [_calibrate(function, case.timer) for function in functions]
+    taken: list[list[float]] = [[] for _ in functions]
+    for number in _without_gc(rounds):
+        # Each is first in turn.
+        for which in range(len(functions))[:: 1 if number % 2 else -1]:
+            total = case.timer(functions[which], repeats[which])
+            taken[which].append(total / repeats[which])
+    base, work, *others = taken
+    floor = others[0] if others else [0.0] * rounds
+    added = [[t - f for t, f in zip(each, floor, strict=True)] for each in (base, work)]
+    return added[0], added[1]
 
 
 def report(figures: list[Figure]) -> bool:
