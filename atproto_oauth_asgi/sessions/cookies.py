@@ -157,6 +157,9 @@ def join_chunks(
     of one write: one is missing, too many, out of place, oddly named, of another write,
     or stands there twice with different values.
     """
+    if len(cookies) == 1:
+        # As nearly always: all of it in one.
+        return _only_whole(cookies.get(name, ()), max_bytes=max_total_bytes - len(name))
     names = [name, *_chunk_names(cookies, name)]
     pairs = [(each, _only_value(cookies.get(each, ()))) for each in names]
     if any(not value for _, value in pairs) or _count_bytes(pairs) > max_total_bytes:
@@ -235,6 +238,13 @@ def _begins_pair(line: bytes, start: int) -> bool:
     while before >= 0 and line[before] in b" \t":
         before -= 1
     return before < 0 or line[before] == ord(";")
+
+
+def _only_whole(values: Sequence[str], *, max_bytes: int) -> str | None:
+    """Return the one value, which is no piece of one; None if there is no such."""
+    value = values[0] if len(values) == 1 else _only_value(values)
+    is_whole = value and ":" not in value and len(f"=; {value}") <= max_bytes
+    return value if is_whole else None
 
 
 def _only_value(values: Sequence[str]) -> str:

@@ -40,6 +40,8 @@ def with_private_headers(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
     Spec: RFC 9111 section 5.2.2.7, RFC 9110 section 12.5.5.
     """
     items = list(headers)
+    if not any(map(_REPLACED.__contains__, [name.lower() for name, _ in items])):
+        return [*items, *_PRIVATE]
     kept = [item for item in items if item[0].lower() not in _REPLACED]
     given = [item for item in items if item[0].lower() in _REPLACED]
     caching = _values(given, b"cache-control")
@@ -52,6 +54,8 @@ def with_private_headers(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
 
 
 _REPLACED = frozenset({b"cache-control", b"vary"})
+# What most responses get, as they say nothing of either.
+_PRIVATE = ((b"cache-control", b"private"), (b"vary", b"Cookie"))
 
 
 def _values(headers: RawHeaders, wanted: bytes) -> list[bytes]:
