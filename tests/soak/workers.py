@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 import httpx
@@ -49,6 +50,8 @@ class Workers:
     _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
     halts: list[Halt] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
+    _guard: Lock = field(default_factory=Lock)
+    _is_over: bool = False
 
     def start(self, count: int) -> None:
         """Start so many, and wait until one of them answers."""
@@ -71,7 +74,9 @@ class Workers:
                 self.halts.append(Halt(pid, "killed", time.monotonic()))
                 process.kill()
                 process.wait(_STOP_WITHIN_S)
-                self._running[place] = self._start_one()
+                with self._guard:
+                    if not self._is_over:
+                        self._running[place] = self._start_one()
                 return True
         return False
 
@@ -105,7 +110,9 @@ class Workers:
         return self.log.read_text("utf-8", "replace")
 
     def stop(self) -> None:
-        """End all of them, cleanly where that is possible."""
+        """End all of them, cleanly where that is possible; no other takes a place."""
+        with self._guard:
+            self._is_over = True
         for process in self._running:
             process.send_signal(signal.SIGCONT)
             process.terminate()
