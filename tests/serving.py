@@ -35,7 +35,8 @@ def served_in_thread(app: Any, **options: Any) -> Iterator[str]:
 
     ``options`` are further ones of ``uvicorn.Config``.
     """
-    merged = {"log_level": "warning", "lifespan": "on", **options}
+    # uvloop, which comes with Sanic, warns of each connection that was kept alive.
+    merged = {"log_level": "warning", "lifespan": "on", "loop": "asyncio", **options}
     with listening() as listener:
         config = uvicorn.Config(app, **merged)
         server = uvicorn.Server(config)
