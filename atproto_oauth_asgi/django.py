@@ -21,10 +21,17 @@ from atproto_oauth_asgi.web.arrivals import (
     login_location,
 )
 from atproto_oauth_asgi.web.auth import ATProtoAuth, current_auth
+from atproto_oauth_asgi.web.permissions import check_required, find_refusal
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-__all__ = ["ATProtoAuth", "ATProtoMiddleware", "current_auth", "login_required"]
+__all__ = [
+    "ATProtoAuth",
+    "ATProtoMiddleware",
+    "current_auth",
+    "login_required",
+    "require_scope",
+]
 
 
 class ATProtoMiddleware:
@@ -55,11 +62,42 @@ def login_required(view: _F) -> _F:
     A browser that opens the page is sent to log in, and then back; anything else is
     answered 401. For async views and plain ones.
     """
+    return _guarded(view, _refuse_nobody)
+
+
+def require_scope(*required: str) -> Callable[[_F], _F]:
+    """Return a decorator: the view is for people who have granted all of this.
+
+    A browser that opens the page is sent to a page that asks for the permission, and
+    comes back; nobody is sent to log in, with it. Anything else is answered 401 for
+    nobody, and 403 with a problem document that says what is missing.
+
+    Args:
+        required: such as ``"repo:com.example.note"``; a part of the option ``scope``.
+
+    Raises:
+        ConfigurationError: it is not a scope of the specification.
+    """
+    check_required(required)
+
+    def refuse(request: Any) -> Any:
+        refusal = find_refusal(current_auth(), request.scope, required)
+        if refusal is None:
+            return None
+        return HttpResponse(
+            refusal.body, status=refusal.status_code, headers=dict(refusal.headers)
+        )
+
+    return lambda view: _guarded(view, refuse)
+
+
+def _guarded(view: _F, refuse: Callable[[Any], Any]) -> _F:
+    """Return a view that answers who is not refused."""
     if iscoroutinefunction(view):
 
         @wraps(view)
         async def guarded(request: Any, *args: Any, **kwargs: Any) -> Any:
-            refusal = _refusal(request)
+            refusal = refuse(request)
             if refusal is not None:
                 return refusal
             return await cast("Callable[..., Awaitable[Any]]", view)(
@@ -70,12 +108,12 @@ def login_required(view: _F) -> _F:
 
     @wraps(view)
     def guarded_plain(request: Any, *args: Any, **kwargs: Any) -> Any:
-        return _refusal(request) or view(request, *args, **kwargs)
+        return refuse(request) or view(request, *args, **kwargs)
 
     return cast("_F", guarded_plain)
 
 
-def _refusal(request: Any) -> Any:
+def _refuse_nobody(request: Any) -> Any:
     auth = current_auth()
     if auth.is_authenticated:
         return None

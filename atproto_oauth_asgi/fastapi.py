@@ -6,10 +6,14 @@ async def me(did: Annotated[str, Depends(current_user)]): ...
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, HTTPException
+from fastapi.openapi.models import APIKey
+from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
+from starlette.responses import Response
 
 from atproto_oauth_asgi.network.pds import PDSClient
 from atproto_oauth_asgi.web.arrivals import (
@@ -21,6 +25,7 @@ from atproto_oauth_asgi.web.arrivals import (
 )
 from atproto_oauth_asgi.web.auth import ATProtoAuth
 from atproto_oauth_asgi.web.auth import current_auth as _current_auth
+from atproto_oauth_asgi.web.permissions import check_required, find_refusal
 
 
 async def current_auth() -> ATProtoAuth:
@@ -67,3 +72,84 @@ async def pds_client(
     """Return a client that speaks to the person's PDS; nobody is answered 401."""
     await current_user(auth)
     return auth.client
+
+
+def require_scope(*required: str) -> Callable[..., Awaitable[str]]:
+    """Return a dependency for who has granted all of this; it gives their DID.
+
+    A browser that opens the page is sent to a page that asks for the permission, and
+    comes back; nobody is sent to log in, with it. Anything else is answered 401 for
+    nobody, and 403 with a problem document that says what is missing.
+
+    Args:
+        required: such as ``"repo:com.example.note"``; a part of the option ``scope``.
+
+    Raises:
+        ConfigurationError: it is not a scope of the specification.
+    """
+    check_required(required)
+
+    async def granted_user(
+        connection: HTTPConnection,
+        auth: Annotated[ATProtoAuth, Depends(current_auth)],
+    ) -> str:
+        refusal = find_refusal(auth, connection.scope, required)
+        if refusal is not None:
+            raise _as_exception(refusal, connection)
+        return auth.require()
+
+    return granted_user
+
+
+class AtprotoSession(SecurityBase):
+    """The session cookie as a security scheme, which OpenAPI then shows.
+
+    As a dependency it gives the ``ATProtoAuth``; nobody is answered 401.
+
+    Args:
+        cookie_name: as the documentation is to call it; it plays no other part.
+        description: for the documentation.
+        auto_error: False lets nobody in as well.
+    """
+
+    def __init__(
+        self,
+        *,
+        cookie_name: str = "__Host-atproto-session",
+        description: str = "Log in with an AT Protocol account.",
+        auto_error: bool = True,
+    ) -> None:
+        scheme = {"in": "cookie", "name": cookie_name, "description": description}
+        self.model = APIKey.model_validate(scheme)
+        self.scheme_name = type(self).__name__
+        self.auto_error = auto_error
+
+    async def __call__(
+        self, auth: Annotated[ATProtoAuth, Depends(current_auth)]
+    ) -> ATProtoAuth:
+        """Return who makes the request."""
+        if self.auto_error:
+            await current_user(auth)
+        return auth
+
+
+class _Refused(HTTPException):
+    """An answer that is not of FastAPI's own shape."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status_code, headers=dict(response.headers))
+        self.response = response
+
+
+async def _answer(_: HTTPConnection, error: _Refused) -> Response:
+    return error.response
+
+
+def _as_exception(refusal: Response, connection: HTTPConnection) -> HTTPException:
+    if refusal.status_code == UNAUTHORIZED:
+        return HTTPException(UNAUTHORIZED, LOG_IN_FIRST, headers=CHALLENGE)
+    # A dependency cannot answer by itself, and FastAPI's own handler would put a
+    # problem document into another one. Without this table it does.
+    handlers, _ = connection.scope.get("starlette.exception_handlers", ({}, {}))
+    handlers.setdefault(_Refused, _answer)
+    return _Refused(refusal)

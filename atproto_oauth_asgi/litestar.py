@@ -6,21 +6,30 @@ async def notes(did: str) -> str: ...
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Any, cast
 
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
-from litestar.exceptions import HTTPException, NotAuthorizedException
+from litestar.exceptions import (
+    HTTPException,
+    NotAuthorizedException,
+    PermissionDeniedException,
+)
 from litestar.handlers import BaseRouteHandler
+from starlette.responses import Response
 
 from atproto_oauth_asgi.network.pds import PDSClient
 from atproto_oauth_asgi.web.arrivals import (
     CHALLENGE,
     LOG_IN_FIRST,
     SEE_OTHER,
+    UNAUTHORIZED,
     login_location,
 )
 from atproto_oauth_asgi.web.auth import ATProtoAuth, current_auth
+from atproto_oauth_asgi.web.permissions import check_required, find_refusal
 
 __all__ = [
     "ATProtoAuth",
@@ -29,8 +38,10 @@ __all__ = [
     "provide_auth",
     "provide_pds",
     "provide_user",
+    "require_scope",
 ]
 
+_PROBLEM = "application/problem+json"
 _Connection = ASGIConnection[Any, Any, Any, Any]
 
 
@@ -51,6 +62,46 @@ def login_required(connection: _Connection, handler: BaseRouteHandler) -> None:
     raise HTTPException(
         status_code=SEE_OTHER, detail=LOG_IN_FIRST, headers={"Location": location}
     )
+
+
+def require_scope(*required: str) -> Callable[[_Connection, BaseRouteHandler], None]:
+    """Return a guard that lets only people in who have granted all of this.
+
+    A browser that opens the page is sent to a page that asks for the permission, and
+    comes back; nobody is sent to log in, with it. Anything else is answered 401 for
+    nobody, and 403 with what is missing in ``extra``.
+
+    Args:
+        required: such as ``"repo:com.example.note"``; a part of the option ``scope``.
+
+    Raises:
+        ConfigurationError: it is not a scope of the specification.
+    """
+    check_required(required)
+
+    def guard(connection: _Connection, handler: BaseRouteHandler) -> None:
+        del handler
+        scope = cast("dict[str, Any]", connection.scope)
+        refusal = find_refusal(current_auth(), scope, required)
+        if refusal is not None:
+            raise _as_exception(refusal)
+
+    return guard
+
+
+def _as_exception(refusal: Response) -> HTTPException:
+    if refusal.status_code == UNAUTHORIZED:
+        return _nobody()
+    if refusal.status_code == SEE_OTHER:
+        location = {"Location": refusal.headers["location"]}
+        return HTTPException(
+            status_code=SEE_OTHER, detail=LOG_IN_FIRST, headers=location
+        )
+    # Litestar's errors have a shape of their own, which this becomes a part of.
+    extra = None
+    if refusal.media_type == _PROBLEM:
+        extra = json.loads(bytes(refusal.body))
+    return PermissionDeniedException(detail="a permission is missing", extra=extra)
 
 
 async def _auth() -> ATProtoAuth:

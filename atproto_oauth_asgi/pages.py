@@ -12,7 +12,9 @@ from atproto_oauth_asgi.exceptions import ConfigurationError
 Texts = Mapping[str, Mapping[str, str | Sequence[str]]]
 """Texts by page (``login_page``) or by code (``handle_not_found``), then by name."""
 
-PageName = Literal["login", "handover", "error", "logout", "logged_out", "wrong_host"]
+PageName = Literal[
+    "login", "permission", "handover", "error", "logout", "logged_out", "wrong_host"
+]
 
 _HOST = r"(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:]+\])(?::[1-9][0-9]{0,4})?"
 _SIGN_UP_HOST = re.compile(rf"(?:https?://)?{_HOST}")

@@ -27,10 +27,17 @@ from atproto_oauth_asgi.web.arrivals import (
     login_location,
 )
 from atproto_oauth_asgi.web.auth import ATProtoAuth, current_auth
+from atproto_oauth_asgi.web.permissions import check_required, find_refusal
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-__all__ = ["ATProtoAuth", "ATProtoOAuth", "current_auth", "login_required"]
+__all__ = [
+    "ATProtoAuth",
+    "ATProtoOAuth",
+    "current_auth",
+    "login_required",
+    "require_scope",
+]
 
 
 class ATProtoOAuth:
@@ -70,17 +77,53 @@ def login_required(view: _F) -> _F:
     A browser that opens the page is sent to log in, and then back; anything else is
     answered 401. It stands below ``@app.get(...)``.
     """
+    return _guarded(view, _refuse_nobody)
+
+
+def require_scope(*required: str) -> Callable[[_F], _F]:
+    """Return a decorator: the view is for people who have granted all of this.
+
+    A browser that opens the page is sent to a page that asks for the permission, and
+    comes back; nobody is sent to log in, with it. Anything else is answered 401 for
+    nobody, and 403 with a problem document that says what is missing.
+
+    Args:
+        required: such as ``"repo:com.example.note"``; a part of the option ``scope``.
+
+    Raises:
+        ConfigurationError: it is not a scope of the specification.
+    """
+    check_required(required)
+
+    def refuse() -> Any:
+        scope = cast("dict[str, Any]", request.scope)
+        refusal = find_refusal(current_auth(), scope, required)
+        if refusal is None:
+            return None
+        headers = dict(refusal.headers)
+        return Response(bytes(refusal.body), refusal.status_code, headers)
+
+    return lambda view: _guarded(view, refuse)
+
+
+def _guarded(view: _F, refuse: Callable[[], Any]) -> _F:
+    """Return a view that answers who is not refused."""
     # Quart runs plain functions in a thread, and what this returns is async.
     call: Any = view if inspect.iscoroutinefunction(view) else run_sync(view)
 
     @wraps(view)
     async def guarded(*args: Any, **kwargs: Any) -> Any:
-        auth = current_auth()
-        if auth.is_authenticated:
-            return await call(*args, **kwargs)
-        location = login_location(auth, cast("dict[str, Any]", request.scope))
-        if location is not None:
-            return redirect(location, SEE_OTHER)
-        return abort(Response(LOG_IN_FIRST, UNAUTHORIZED, CHALLENGE))
+        refusal = refuse()
+        return await call(*args, **kwargs) if refusal is None else refusal
 
     return cast("_F", guarded)
+
+
+def _refuse_nobody() -> Any:
+    auth = current_auth()
+    if auth.is_authenticated:
+        return None
+    location = login_location(auth, cast("dict[str, Any]", request.scope))
+    if location is not None:
+        return redirect(location, SEE_OTHER)
+    return abort(Response(LOG_IN_FIRST, UNAUTHORIZED, CHALLENGE))

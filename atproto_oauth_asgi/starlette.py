@@ -18,6 +18,7 @@ from starlette.authentication import (
 )
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
+from starlette.responses import Response
 from typing_extensions import override
 
 from atproto_oauth_asgi.web.arrivals import (
@@ -28,10 +29,17 @@ from atproto_oauth_asgi.web.arrivals import (
     login_location,
 )
 from atproto_oauth_asgi.web.auth import ATProtoAuth, current_auth
+from atproto_oauth_asgi.web.permissions import check_required, find_refusal
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-__all__ = ["ATProtoBackend", "ATProtoUser", "current_auth", "login_required"]
+__all__ = [
+    "ATProtoBackend",
+    "ATProtoUser",
+    "current_auth",
+    "login_required",
+    "require_scope",
+]
 
 
 def login_required(endpoint: _F) -> _F:
@@ -40,23 +48,28 @@ def login_required(endpoint: _F) -> _F:
     A browser that opens the page is sent to log in, and then back; anything else is
     answered 401. For functions, plain ones too, and for methods of ``HTTPEndpoint``.
     """
-    if inspect.iscoroutinefunction(endpoint):
+    return _guarded(endpoint, _refuse_nobody)
 
-        @wraps(endpoint)
-        async def guarded(*args: Any, **kwargs: Any) -> Any:
-            _require_login(_connection_of(args))
-            return await cast("Callable[..., Awaitable[Any]]", endpoint)(
-                *args, **kwargs
-            )
 
-        return cast("_F", guarded)
+def require_scope(*required: str) -> Callable[[_F], _F]:
+    """Return a decorator: the endpoint is for people who have granted all of this.
 
-    @wraps(endpoint)
-    def guarded_plain(*args: Any, **kwargs: Any) -> Any:
-        _require_login(_connection_of(args))
-        return endpoint(*args, **kwargs)
+    A browser that opens the page is sent to a page that asks for the permission, and
+    comes back; nobody is sent to log in, with it. Anything else is answered 401 for
+    nobody, and 403 with a problem document that says what is missing.
 
-    return cast("_F", guarded_plain)
+    Args:
+        required: such as ``"repo:com.example.note"``; a part of the option ``scope``.
+
+    Raises:
+        ConfigurationError: it is not a scope of the specification.
+    """
+    check_required(required)
+
+    def refuse(connection: HTTPConnection) -> Response | None:
+        return find_refusal(current_auth(), connection.scope, required)
+
+    return lambda endpoint: _guarded(endpoint, refuse)
 
 
 class ATProtoUser(BaseUser):
@@ -103,14 +116,44 @@ class ATProtoBackend(AuthenticationBackend):
         return AuthCredentials(["authenticated", *granted]), ATProtoUser(auth)
 
 
-def _connection_of(args: tuple[Any, ...]) -> HTTPConnection:
-    return next(each for each in args if isinstance(each, HTTPConnection))
+_Refuse = Callable[[HTTPConnection], Response | None]
 
 
-def _require_login(connection: HTTPConnection) -> None:
+def _guarded(endpoint: _F, refuse: _Refuse) -> _F:
+    """Return an endpoint that answers who is not refused."""
+    if inspect.iscoroutinefunction(endpoint):
+
+        @wraps(endpoint)
+        async def guarded(*args: Any, **kwargs: Any) -> Any:
+            refusal = _refusal(args, refuse)
+            if refusal is not None:
+                return refusal
+            return await cast("Callable[..., Awaitable[Any]]", endpoint)(
+                *args, **kwargs
+            )
+
+        return cast("_F", guarded)
+
+    @wraps(endpoint)
+    def guarded_plain(*args: Any, **kwargs: Any) -> Any:
+        return _refusal(args, refuse) or endpoint(*args, **kwargs)
+
+    return cast("_F", guarded_plain)
+
+
+def _refusal(args: tuple[Any, ...], refuse: _Refuse) -> Response | None:
+    connection = next(each for each in args if isinstance(each, HTTPConnection))
+    refusal = refuse(connection)
+    if refusal is not None and connection.scope["type"] == "websocket":
+        # What a WebSocket's endpoint returns goes nowhere.
+        raise HTTPException(refusal.status_code)
+    return refusal
+
+
+def _refuse_nobody(connection: HTTPConnection) -> Response | None:
     auth = current_auth()
     if auth.is_authenticated:
-        return
+        return None
     location = login_location(auth, connection.scope)
     if location is None:
         raise HTTPException(UNAUTHORIZED, LOG_IN_FIRST, headers=CHALLENGE)

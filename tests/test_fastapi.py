@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 import httpx
 import pytest
-from fastapi import Depends, FastAPI, WebSocket
+from fastapi import BackgroundTasks, Depends, FastAPI, WebSocket
 
 from atproto_oauth_asgi import ATProtoAuth, ATProtoOAuthMiddleware, PDSClient
+from atproto_oauth_asgi import current_auth as _current
 from atproto_oauth_asgi.fastapi import (
+    AtprotoSession,
     current_auth,
     current_user,
     optional_user,
@@ -59,6 +61,55 @@ async def client(pds: Annotated[PDSClient, Depends(pds_client)]) -> str:
     return str(pds.base_url)
 
 
+SESSION = AtprotoSession()
+MAYBE = AtprotoSession(auto_error=False)
+
+
+@api.get("/secure")
+async def secure(found: Annotated[ATProtoAuth, Depends(SESSION)]) -> str | None:
+    return found.did
+
+
+@api.get("/secure-or-not")
+def secure_or_not(found: Annotated[ATProtoAuth, Depends(MAYBE)]) -> str | None:
+    return found.did
+
+
+DONE: list[tuple[str, str]] = []
+
+
+async def note_later(found: ATProtoAuth) -> None:
+    DONE.append((found.require(), str(found.client.base_url)))
+
+
+def note_later_in_a_thread() -> None:
+    DONE.append((_current().require(), "in a thread"))
+
+
+@api.post("/later")
+async def later(
+    found: Annotated[ATProtoAuth, Depends(current_auth)], tasks: BackgroundTasks
+) -> None:
+    tasks.add_task(note_later, found)
+    tasks.add_task(note_later_in_a_thread)
+
+
+inner = FastAPI()
+
+
+@inner.get("/me")
+def inner_me(did: Annotated[str, Depends(current_user)]) -> str:
+    return did
+
+
+@inner.get("/page")
+def inner_page(did: Annotated[str, Depends(page_user)]) -> str:
+    return did
+
+
+api.mount("/inner", inner)
+
+
 @api.websocket("/ws")
 async def ws(websocket: WebSocket, did: Annotated[str, Depends(current_user)]) -> None:
     await websocket.accept()
@@ -91,6 +142,10 @@ async def get(path: str, headers: Mapping[str, str] | None = None) -> httpx.Resp
         ("/pages/x", ALICE),
         ("/auth", [ALICE, "alice.test"]),
         ("/client", PDS),
+        ("/secure", ALICE),
+        ("/secure-or-not", ALICE),
+        ("/inner/me", ALICE),
+        ("/inner/page", ALICE),
     ],
 )
 async def test_dependency_when_logged_in_then_gives_the_person(
@@ -103,7 +158,8 @@ async def test_dependency_when_logged_in_then_gives_the_person(
 
 
 @pytest.mark.parametrize(
-    ("path", "answer"), [("/maybe", None), ("/auth", [None, None])]
+    ("path", "answer"),
+    [("/maybe", None), ("/auth", [None, None]), ("/secure-or-not", None)],
 )
 async def test_dependency_when_nobody_is_there_then_says_so(
     path: str, answer: Any
@@ -113,7 +169,7 @@ async def test_dependency_when_nobody_is_there_then_says_so(
     assert (response.status_code, response.json()) == (200, answer)
 
 
-@pytest.mark.parametrize("path", ["/me", "/client"])
+@pytest.mark.parametrize("path", ["/me", "/client", "/secure", "/inner/me"])
 async def test_api_when_nobody_is_there_then_401(path: str) -> None:
     """An API answers 401, whoever asks, and leads nowhere."""
     asking: list[dict[str, str]] = [
@@ -139,6 +195,7 @@ async def test_api_when_nobody_is_there_then_401(path: str) -> None:
             "/pages/x?a=1&b=%20",
             "/oauth/login?return_to=%2Fpages%2Fx%3Fa%3D1%26b%3D%2520",
         ),
+        ("/inner/page", "/oauth/login?return_to=%2Finner%2Fpage"),
         ("/pages/%C3%9F", "/oauth/login?return_to=%2Fpages%2F%25C3%259F"),
     ],
 )
@@ -199,3 +256,23 @@ async def test_websocket_when_nobody_is_there_then_401(path: str) -> None:
     """The handshake is denied; nobody is sent to a page."""
     first = (await connect(path, logged_in=False))[0]
     assert (first["type"], first["status"]) == ("websocket.http.response.start", 401)
+
+
+async def test_security_scheme_when_openapi_is_read_then_it_is_there() -> None:
+    """The documentation shows which routes want a session, and that it is a cookie."""
+    document = (await get("/openapi.json")).json()
+    scheme = document["components"]["securitySchemes"]["AtprotoSession"]
+    assert (scheme["type"], scheme["in"]) == ("apiKey", "cookie")
+    assert scheme["name"] == "__Host-atproto-session"
+    assert document["paths"]["/secure"]["get"]["security"] == [{"AtprotoSession": []}]
+    assert "security" not in document["paths"]["/me"]["get"]
+
+
+async def test_background_task_when_the_answer_is_out_then_still_the_person() -> None:
+    """Async or in a thread, it knows who asked and has their client."""
+    DONE.clear()
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as http:
+        response = await http.post("/later", headers={"cookie": COOKIE})
+    assert response.status_code == 200
+    assert DONE == [(ALICE, PDS), (ALICE, "in a thread")]

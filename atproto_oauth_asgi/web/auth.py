@@ -201,9 +201,14 @@ def current_auth() -> ATProtoAuth:
         raise ConfigurationError(message) from error
 
 
+def visit_of(auth: ATProtoAuth) -> Visit:
+    """Return what our own code needs to know of a request, and applications do not."""
+    return auth._visit  # noqa: SLF001 - of this module
+
+
 def own_path(auth: ATProtoAuth, scope: MutableMapping[str, Any]) -> str:
     """Return path and query of a request as its browser has them, to come back to."""
-    place = auth._visit.place  # noqa: SLF001 - of this module
+    place = visit_of(auth).place
     query = scope["query_string"].decode("latin-1")
     path = place.outside(scope["path"])
     return f"{path}?{query}" if query else path
@@ -217,7 +222,7 @@ def check_not_inside(outer: object, *, config: OAuthConfig) -> None:
     """
     if not isinstance(outer, ATProtoAuth):
         return
-    visit = outer._visit  # noqa: SLF001 - of this module
+    visit = visit_of(outer)
     if is_same_client(visit.site.config, config):
         raise ConfigurationError(WRAPPED_TWICE)
 

@@ -22,6 +22,7 @@ from atproto_oauth_asgi.protocol.callback import CallbackAnswer, parse_callback
 from atproto_oauth_asgi.sessions.cookies import parse_cookie_header
 from atproto_oauth_asgi.sessions.lifecycle import OpenedSession
 from atproto_oauth_asgi.sessions.pending import UNKNOWN_LOGIN
+from atproto_oauth_asgi.web import permission_page
 from atproto_oauth_asgi.web.answers import (
     add_cookies,
     answer_failure,
@@ -56,14 +57,26 @@ class LoginRoutes:
         try:
             given = unique(parse_query(request.scope["query_string"]))
             visit = await self._visits.open(request.scope)
+            session = visit.session
+            page = self._show_permission(request, given, session)
         except (BadForm, StoreError) as error:
             return self._refuse(request, error)
-        session = visit.session
+        if page is not None:
+            return page
         account = (session.handle or session.did) if session else None
         if visit.reason is not None and "identifier" not in given:
             again = {"reason": visit.reason, "identifier": visit.login_hint or ""}
             given = {**again, **given}
         return show_login(self._site, request, given, account=account)
+
+    def _show_permission(
+        self, request: Request, given: dict[str, str], session: OAuthSession | None
+    ) -> Response | None:
+        if session is None or given.get("reason") != permission_page.REASON:
+            return None
+        return permission_page.show_permission(
+            self._site, request, given, session=session
+        )
 
     async def start(self, request: Request) -> Response:
         """Answer ``POST /oauth/login``: begin the login, hand the browser over."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from starlette.responses import Response
 
+from atproto_oauth_asgi.exceptions import ScopeMissingError
 from atproto_oauth_asgi.web.texts import Problem, explain
 from atproto_oauth_asgi.web.words import Look
 
@@ -32,7 +33,8 @@ def problem_response(
     """Return a problem document that says what the error page would say.
 
     Its members are ``type``, ``title``, ``status``, ``detail``, ``code``, and
-    ``incident_id`` where there is one.
+    ``incident_id`` where there is one; ``missing`` and ``ask_for`` where a permission
+    is missing.
 
     Args:
         error: an error, or a code such as ``"csrf"``, or None for the unforeseen.
@@ -48,13 +50,15 @@ def problem_response(
         error, host=host, client_name=look.client_name, texts=look.texts
     )
     text = explanation.text
-    document: dict[str, str | int] = {
+    document: dict[str, str | int | list[str] | None] = {
         "type": f"about:blank#{explanation.code}",
         "title": text.title,
         "status": status_code or explanation.status_code,
         "detail": " ".join((text.what, *text.causes, text.now)),
         "code": explanation.code,
     }
+    if isinstance(error, ScopeMissingError) and error.missing:
+        document |= {"missing": [*error.missing], "ask_for": error.ask_for}
     if incident_id is not None:
         document["incident_id"] = incident_id
     return Response(

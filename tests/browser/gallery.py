@@ -26,6 +26,7 @@ from atproto_oauth_asgi.web.pages import (
     logout_page,
     wrong_host_page,
 )
+from atproto_oauth_asgi.web.permission_page import PermissionForm, permission_page
 from atproto_oauth_asgi.web.texts import Problem
 from atproto_oauth_asgi.web.words import Look, Looks
 
@@ -84,6 +85,19 @@ def _logout() -> Response:
     )
 
 
+def _permission(*, is_again: bool) -> Response:
+    form = PermissionForm(
+        action="/oauth/login",
+        account="alice.example.com",
+        scope="atproto repo:com.example.post",
+        missing=["repo:com.example.post"],
+        return_to="/write",
+        home_url="/",
+        is_again=is_again,
+    )
+    return permission_page(form, look=_LOOK.choose(None))
+
+
 PAGES: Mapping[str, Callable[[], Response]] = {
     "login": _login,
     "login-with-suggestions": lambda: _login(_SUGGESTING),
@@ -98,6 +112,8 @@ PAGES: Mapping[str, Callable[[], Response]] = {
     "log-in-again": lambda: _login(identifier="alice.example.com", reason="expired"),
     "session-lost": lambda: _login(reason="revoked"),
     "already-logged-in": lambda: _login(account="alice.example.com"),
+    "permission": lambda: _permission(is_again=False),
+    "permission-again": lambda: _permission(is_again=True),
     "hand-over": _handover,
     "declined": lambda: _error(LoginDenied("x", error="access_denied")),
     "wrong-browser": lambda: _error(WrongBrowser("x"), incident_id="a8fe5e0c"),

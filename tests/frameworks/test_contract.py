@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from atproto_oauth_asgi.testing import AtprotoNetwork, login_as
-from tests.frameworks.apps.behaviour import LINES, NOTE
+from tests.frameworks.apps.behaviour import LINES, NOTE, PHOTOS
 from tests.serving import served_in_process
 
 UVICORN = ("uvicorn", ())
@@ -217,3 +217,21 @@ def test_glue_when_a_page_is_for_people_then_nobody_is_sent_to_log_in_and_back(
     for path in pages:
         did = site.network.accounts["alice.test"].did
         assert site.browser.get(path).text == did
+
+
+@pytest.mark.parametrize(
+    "served", [(name, *UVICORN) for name in PAGES], ids=PAGES, indirect=True
+)
+def test_glue_when_a_permission_is_missing_then_asked_for_or_403(site: Site) -> None:
+    """A browser goes by the page that asks, a program is told, and then it works."""
+    login_as(site.browser, "alice.test", scope="atproto")
+    sent = site.browser.get("/photos", headers={"Sec-Fetch-Mode": "navigate"})
+    assert sent.status_code == 303
+    assert "One more permission" in site.browser.get(sent.headers["location"]).text
+    refused = site.browser.get("/photos")
+    assert refused.status_code == 403
+    told = refused.json()
+    assert told.get("extra", told)["missing"] == [PHOTOS]
+    login_as(site.browser, "alice.test")
+    did = site.network.accounts["alice.test"].did
+    assert site.browser.get("/photos").text == did

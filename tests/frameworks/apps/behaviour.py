@@ -6,6 +6,7 @@
 | `POST /notes` | writes a record; says how that went |
 | `POST /leave` | logs out |
 | `GET /stream` | a few lines, one after the other |
+| `GET /page`, `/photos` | the DID, where the framework has glue |
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from atproto_oauth_asgi import ATProtoAuth, Network, OAuthError, raise_for_xrpc
 from atproto_oauth_asgi.config import OAuthOptions
 
 NOTE = "com.example.note"
+PHOTOS = "blob:image/*"
 LINES = 3
 
 OPTIONS: OAuthOptions = {
     "secret_key": os.environ.get("SECRET_KEY", "a-secret-of-the-tests-of-32-bytes"),
-    "scope": f"atproto repo:{NOTE}",
+    "scope": f"atproto repo:{NOTE} {PHOTOS}",
     "network": Network.development(
         plc_url=os.environ.get("ATPROTO_PLC_URL", "http://localhost:1"),
         handle_resolver_url=os.environ.get("ATPROTO_HANDLE_RESOLVER_URL"),

@@ -11,8 +11,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpRe
 from django.urls import path
 
 from atproto_oauth_asgi import ATProtoOAuthMiddleware, current_auth
-from atproto_oauth_asgi.django import login_required
-from tests.frameworks.apps.behaviour import OPTIONS, lines, post_note, who
+from atproto_oauth_asgi.django import login_required, require_scope
+from tests.frameworks.apps.behaviour import OPTIONS, PHOTOS, lines, post_note, who
 
 settings.configure(
     ROOT_URLCONF=__name__,
@@ -52,12 +52,18 @@ def plain_page(request: Any) -> HttpResponse:
     return HttpResponse(request.atproto.require())
 
 
+@require_scope(PHOTOS)
+async def photos(request: Any) -> HttpResponse:
+    return HttpResponse(request.atproto.require())
+
+
 urlpatterns = [
     path("", home),
     path("notes", notes),
     path("leave", leave),
     path("stream", stream),
     path("page", page),
+    path("photos", photos),
     path("plain-page", plain_page),
 ]
 

@@ -8,8 +8,8 @@ from fastapi import Depends, FastAPI, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from atproto_oauth_asgi import ATProtoAuth, ATProtoOAuthMiddleware
-from atproto_oauth_asgi.fastapi import current_auth, page_user
-from tests.frameworks.apps.behaviour import OPTIONS, lines, post_note, who
+from atproto_oauth_asgi.fastapi import current_auth, page_user, require_scope
+from tests.frameworks.apps.behaviour import OPTIONS, PHOTOS, lines, post_note, who
 
 app = FastAPI()
 app.add_middleware(ATProtoOAuthMiddleware, **OPTIONS)
@@ -40,4 +40,9 @@ async def stream(auth: Auth) -> StreamingResponse:
 
 @app.get("/page", response_class=PlainTextResponse)
 async def page(did: Annotated[str, Depends(page_user)]) -> str:
+    return did
+
+
+@app.get("/photos", response_class=PlainTextResponse)
+async def photos(did: Annotated[str, Depends(require_scope(PHOTOS))]) -> str:
     return did

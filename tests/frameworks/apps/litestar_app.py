@@ -9,8 +9,8 @@ from litestar.di import NamedDependency
 from litestar.response import Stream
 
 from atproto_oauth_asgi import ATProtoOAuthMiddleware
-from atproto_oauth_asgi.litestar import login_required, provide_user
-from tests.frameworks.apps.behaviour import OPTIONS, lines, post_note, who
+from atproto_oauth_asgi.litestar import login_required, provide_user, require_scope
+from tests.frameworks.apps.behaviour import OPTIONS, PHOTOS, lines, post_note, who
 
 
 @get("/")
@@ -45,4 +45,16 @@ async def page(did: NamedDependency[str]) -> str:
     return did
 
 
-app = ATProtoOAuthMiddleware(Litestar([home, notes, leave, stream, page]), **OPTIONS)
+@get(
+    "/photos",
+    guards=[require_scope(PHOTOS)],
+    dependencies={"did": provide_user},
+    media_type=MediaType.TEXT,
+)
+async def photos(did: NamedDependency[str]) -> str:
+    return did
+
+
+app = ATProtoOAuthMiddleware(
+    Litestar([home, notes, leave, stream, page, photos]), **OPTIONS
+)

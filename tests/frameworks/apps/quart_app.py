@@ -6,8 +6,13 @@ from typing import Any
 
 from quart import Quart, Response
 
-from atproto_oauth_asgi.quart import ATProtoOAuth, current_auth, login_required
-from tests.frameworks.apps.behaviour import OPTIONS, lines, post_note, who
+from atproto_oauth_asgi.quart import (
+    ATProtoOAuth,
+    current_auth,
+    login_required,
+    require_scope,
+)
+from tests.frameworks.apps.behaviour import OPTIONS, PHOTOS, lines, post_note, who
 
 app = Quart(__name__)
 ATProtoOAuth(app, **OPTIONS)
@@ -38,6 +43,12 @@ async def stream() -> Response:
 @app.get("/page")
 @login_required
 async def page() -> str:
+    return current_auth().require()
+
+
+@app.get("/photos")
+@require_scope(PHOTOS)
+async def photos() -> str:
     return current_auth().require()
 
 

@@ -13,8 +13,8 @@ from starlette.responses import (
 from starlette.routing import Route
 
 from atproto_oauth_asgi import ATProtoOAuthMiddleware
-from atproto_oauth_asgi.starlette import login_required
-from tests.frameworks.apps.behaviour import OPTIONS, lines, post_note, who
+from atproto_oauth_asgi.starlette import login_required, require_scope
+from tests.frameworks.apps.behaviour import OPTIONS, PHOTOS, lines, post_note, who
 
 
 async def home(request: Request) -> Response:
@@ -40,6 +40,11 @@ async def page(request: Request) -> Response:
     return PlainTextResponse(request.scope["atproto"].require())
 
 
+@require_scope(PHOTOS)
+async def photos(request: Request) -> Response:
+    return PlainTextResponse(request.scope["atproto"].require())
+
+
 app = Starlette(
     routes=[
         Route("/", home),
@@ -47,6 +52,7 @@ app = Starlette(
         Route("/leave", leave, methods=["POST"]),
         Route("/stream", stream),
         Route("/page", page),
+        Route("/photos", photos),
     ]
 )
 app.add_middleware(ATProtoOAuthMiddleware, **OPTIONS)
