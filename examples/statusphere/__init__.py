@@ -1,0 +1,1 @@
+"""Statusphere: a status in one emoji, kept in your own repository."""
