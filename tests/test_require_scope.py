@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from fastapi import Depends, FastAPI, WebSocket
+from playwright.sync_api import expect
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -19,6 +20,12 @@ from typing_extensions import override
 from atproto_oauth_asgi import ATProtoOAuthMiddleware, ConfigurationError, fastapi
 from atproto_oauth_asgi import starlette as for_starlette
 from atproto_oauth_asgi.testing import AtprotoNetwork, approve, deny, login_as
+from tests.browser.fixtures import BrowserPage
+from tests.browser.pds_pages import deny as deny_in_browser
+from tests.browser.pds_pages import sign_in_and_authorize, sign_in_as
+from tests.notes_app import development
+from tests.reference_network.process import ReferenceNetwork
+from tests.serving import served_in_thread
 
 ORIGIN = "http://127.0.0.1:8000"
 POST = "repo:com.example.post"
@@ -310,3 +317,37 @@ def test_require_scope_when_undeclared_then_the_developer_is_told(
     browser = browser_at(lambda: app, atproto_network)
     with pytest.raises(ConfigurationError, match="identity"):
         browser.get("/")
+
+
+@pytest.mark.browser
+@pytest.mark.network
+def test_permission_when_given_at_the_official_pds_then_the_page_opens(
+    fresh_network: ReferenceNetwork, browser_page: BrowserPage
+) -> None:
+    """First refused, which changes nothing; then given, on the very same page."""
+    alice, page = fresh_network.accounts["alice.test"], browser_page.page
+    app = make_fastapi()
+    app.add_middleware(
+        ATProtoOAuthMiddleware,
+        secret_key="a-secret-of-the-tests-of-32-bytes",
+        scope=SCOPE,
+        login_scope=f"atproto {LIKE}",
+        client_name="Notes",
+        network=development(fresh_network),
+    )
+    with served_in_thread(app) as origin:
+        page.goto(f"{origin}/oauth/login?return_to=/write%3Fdraft=1")
+        page.get_by_label("Your handle").fill("alice.test")
+        page.get_by_role("button", name="Continue", exact=True).click()
+        sign_in_and_authorize(page, alice)
+        go_on = page.get_by_role("button", name="Continue to your host")
+        go_on.click()
+        sign_in_as(page, alice.handle, password=alice.password)
+        deny_in_browser(page)
+        expect(page.get_by_text("You are logged in as @alice.test")).to_be_visible()
+        page.goto(f"{origin}/write?draft=1")
+        go_on.click()
+        sign_in_and_authorize(page, alice)
+        page.wait_for_url(f"{origin}/write?draft=1")
+        expect(page.locator("body")).to_have_text(alice.did)
+    assert len(fresh_network.sessions(alice.did)) == 1
