@@ -20,6 +20,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from atproto_oauth_asgi import (
@@ -28,9 +32,10 @@ from atproto_oauth_asgi import (
     OAuthConfig,
     OAuthError,
     exceptions,
+    starlette,
 )
 from atproto_oauth_asgi.cli import main as cli
-from atproto_oauth_asgi.testing import AtprotoNetwork
+from atproto_oauth_asgi.testing import AtprotoNetwork, login_as
 from tests.cli.test_docs import parser_of
 from tests.documentation import (
     FENCE,
@@ -233,10 +238,53 @@ def test_json_of_a_login_when_sent_then_is_taken(
     assert refused.json() | {"incident_id": ""} == problem | {"incident_id": ""}
 
 
+def test_json_of_the_session_route_when_compared_then_is_what_it_tells(
+    atproto_network: AtprotoNetwork,
+) -> None:
+    """The same members, of the same types."""
+    bodies = [json.loads(text) for _, text in found("json")]
+    [body] = [each for each in bodies if "authenticated" in each]
+    app = ATProtoOAuthMiddleware(
+        not_found, secret_key=SECRET, network=atproto_network.network
+    )
+    with TestClient(app, base_url=ORIGIN, headers={"Origin": ORIGIN}) as client:
+        login_as(client, "alice.test")
+        told = client.get("/oauth/session").json()
+    assert {name: type(value) for name, value in told.items()} == {
+        name: type(value) for name, value in body.items()
+    }
+
+
+def test_json_of_a_missing_permission_when_compared_then_is_what_a_program_gets(
+    atproto_network: AtprotoNetwork,
+) -> None:
+    """The page's own document, word by word."""
+    bodies = [json.loads(text) for _, text in found("json")]
+    [body] = [each for each in bodies if "missing" in each]
+    note, photo = "repo:com.example.note", "repo:com.example.photo"
+
+    @starlette.require_scope(photo)
+    async def photos(request: Request) -> Response:
+        return Response(str(request.url))
+
+    app = Starlette(routes=[Route("/photos", photos)])
+    app.add_middleware(
+        ATProtoOAuthMiddleware,
+        secret_key=SECRET,
+        scope=f"atproto {note} {photo}",
+        client_name="Example",
+        network=atproto_network.network,
+    )
+    with TestClient(app, base_url=ORIGIN, headers={"Origin": ORIGIN}) as client:
+        login_as(client, "alice.test", scope=f"atproto {note}")
+        told = client.get("/photos", headers={"Accept": "application/json"}).json()
+    assert {**told, "type": body["type"]} == body
+
+
 def test_json_when_listed_then_each_kind_is_looked_after() -> None:
     """Metadata is compared in `test_docs`, the set-up of logs in `test_access_log`."""
     known = {"identifier", "incident_id", "client_id", "disable_existing_loggers"}
-    known |= {"authenticated"}
+    known |= {"authenticated", "missing"}
     for _, text in found("json"):
         assert len(known & set(json.loads(text))) == 1
 
