@@ -15,7 +15,7 @@ import anyio
 import pytest
 from joserfc.jwk import ECKey
 
-from atproto_oauth_asgi import ClientKey, RefreshUnavailable
+from atproto_oauth_asgi import ClientKey, ClientKeyRetired
 from atproto_oauth_asgi.crypto.keys import generate_private_key
 from tests.documentation import DOCS, SECRET, blocks, logged_in, program_of, run
 from tests.reference_network.hosting import hosted_app, open_desk
@@ -137,7 +137,7 @@ async def test_session_when_the_client_gets_its_first_key_then_is_not_renewed(
     ) as app:
         async with open_desk(tls_network, app.config) as desk:
             assert (await desk.describe(before))["did"] == alice.did
-            with pytest.raises(RefreshUnavailable, match="invalid_request"):
+            with pytest.raises(ClientKeyRetired):
                 await desk.client.refresh_session(before)
 
 

@@ -52,17 +52,23 @@ class ClientIdentity:
             raise UnsupportedAuthServerError(message)
 
     def has_key(self, kid: str | None) -> bool:
-        """Return whether the client key of a session is still there; None needs none."""
-        return kid is None or kid in self._signers
+        """Return whether a session can go on with the client keys that are there.
+
+        One that began without a key cannot, once the client has some: servers want to
+        see a proof, and the session was made without.
+        """
+        if kid is None:
+            return not self._signers
+        return kid in self._signers
 
     def check_key(self, kid: str | None) -> None:
-        """Check that the client key of a session is still there; None needs none.
+        """Check that a session can go on with the client keys that are there.
 
         Raises:
-            ClientKeyRetired: it is not configured any more.
+            ClientKeyRetired: its own is not configured any more, or it has none.
         """
         if not self.has_key(kid):
-            message = "the client key that this session is bound to is gone"
+            message = "the session is not bound to a client key that is configured"
             raise ClientKeyRetired(message)
 
     def form(
