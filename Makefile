@@ -23,6 +23,8 @@ BIN := $(VENV)/bin
 PDS := tests/reference_network
 BROWSER := tests/browser
 RACE := tests/soak/race
+TYPING := tests/typing
+PYRIGHT := $(TYPING)/node_modules/.bin/pyright
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 
 NPM_CI = said=$$($(BIN)/npm --prefix $(dir $(@D)) ci --ignore-scripts --no-audit --no-fund 2>&1) \
@@ -34,10 +36,11 @@ INSTALLED := $(VENV)/.installed
 PDS_INSTALLED := $(PDS)/node_modules/.installed
 BROWSER_INSTALLED := $(BROWSER)/node_modules/.installed
 RACE_INSTALLED := $(RACE)/node_modules/.installed
+PYRIGHT_INSTALLED := $(TYPING)/node_modules/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check conformance fix bench soak docs screenshots lock venv pds clean
+.PHONY: help demo test check types conformance fix bench soak docs screenshots lock venv pds clean
 
 help: ## this list
 	@echo "make TARGET"
@@ -66,6 +69,15 @@ check: $(INSTALLED) ## format, lint, types, direction of imports: seconds
 	$(BIN)/mypy || failed=1; \
 	$(BIN)/lint-imports --no-logo --no-cache || failed=1; \
 	exit $$failed
+
+# What users see of the types. Pyright asks the first python on the PATH where packages
+# are; what other packages leave unknown is theirs.
+types: $(INSTALLED) $(PYRIGHT_INSTALLED) ## the public types, as users and a second checker see them: seconds
+	@export PATH="$(CURDIR)/$(BIN):$$PATH"; \
+	said=$$($(PYRIGHT) --verifytypes atproto_oauth_asgi --ignoreexternal) \
+	  || { echo "$$said" | sed -n '/^Symbols used/,$$p'; exit 1; }; \
+	echo "$$said" | grep "completeness score"; \
+	$(PYRIGHT) --project $(TYPING)
 
 # Of the last `make test`, and of what was run in parts since.
 conformance: $(INSTALLED) ## which rules the tests show: after make test (REQUIRE=NET: fail if one is open)
@@ -100,7 +112,7 @@ venv: $(INSTALLED) ## the virtual environment in .venv/
 pds: $(PDS_INSTALLED) $(BROWSER_INSTALLED) ## the official PDS and PLC directory, and axe-core, for the tests
 
 clean: ## remove all that make has made
-	@rm -rf $(VENV) $(PDS)/node_modules $(BROWSER)/node_modules $(RACE)/node_modules \
+	@rm -rf $(VENV) $(PDS)/node_modules $(BROWSER)/node_modules $(RACE)/node_modules $(TYPING)/node_modules \
 	  .cache .conformance site dist htmlcov .coverage .coverage.* \
 	  .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find atproto_oauth_asgi tests -name __pycache__ -prune -exec rm -rf {} +
@@ -130,4 +142,8 @@ $(BROWSER_INSTALLED): $(BROWSER)/package.json $(BROWSER)/package-lock.json | $(I
 
 $(RACE_INSTALLED): $(RACE)/package.json $(RACE)/package-lock.json | $(INSTALLED)
 	@echo "setup: the official Node client from npm into $(@D)"
+	@$(NPM_CI)
+
+$(PYRIGHT_INSTALLED): $(TYPING)/package.json $(TYPING)/package-lock.json | $(INSTALLED)
+	@echo "setup: pyright from npm into $(@D)"
 	@$(NPM_CI)

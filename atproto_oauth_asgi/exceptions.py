@@ -56,8 +56,8 @@ class OAuthError(Exception):
         did, issuer: whom and which server it is about, where that is known.
     """
 
-    code = "oauth_error"
-    status_hint = 500
+    code: str = "oauth_error"
+    status_hint: int = 500
     app_state: str | None = None
     did: str | None = None
     issuer: str | None = None
@@ -69,7 +69,9 @@ class ConfigurationError(OAuthError, ValueError):
     code = "configuration"
 
     def __init__(self, problems: str | Sequence[str]) -> None:
-        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        self.problems: tuple[str, ...] = (
+            (problems,) if isinstance(problems, str) else tuple(problems)
+        )
         super().__init__("; ".join(self.problems))
 
 
@@ -324,7 +326,7 @@ class ScopeMissingError(OAuthError):
         ask_for: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.missing = tuple(missing)
+        self.missing: tuple[str, ...] = tuple(missing)
         self.ask_for = ask_for
 
 

@@ -61,7 +61,7 @@ class ATProtoOAuthMiddleware:
         **options: Unpack[OAuthOptions],
     ) -> None:
         self.app = app
-        self.config = config or OAuthConfig(**options)
+        self.config: OAuthConfig = config or OAuthConfig(**options)
         check_apart(self.config, app)
         self._site = Site(self.config)
         self._visits = Visits(self._site)

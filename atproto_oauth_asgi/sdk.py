@@ -22,12 +22,12 @@ from atproto_oauth_asgi.web.auth import ATProtoAuth
 try:
     from atproto import AsyncClient, AsyncRequest, Client, Request, models
     from atproto.exceptions import LoginRequiredError
-except ImportError as error:
+except ImportError as _missing:
     message = (
         "atproto_oauth_asgi.sdk needs the atproto SDK: "
         "pip install 'atproto-oauth-asgi[sdk]'"
     )
-    raise ImportError(message) from error
+    raise ImportError(message) from _missing
 
 # What the protocol calls a handle that is not known to be somebody's.
 _UNKNOWN_HANDLE = "handle.invalid"

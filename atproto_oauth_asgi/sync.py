@@ -11,7 +11,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from functools import partial, wraps
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 import anyio
 import httpx
@@ -90,11 +90,11 @@ class OAuthClient:
             on_session_updated=on_session_updated,
         )
 
-    start_authorization = _blocking(asynchronous.OAuthClient.start_authorization)
-    handle_callback = _blocking(asynchronous.OAuthClient.handle_callback)
-    refresh_session = _blocking(asynchronous.OAuthClient.refresh_session)
-    restore = _blocking(asynchronous.OAuthClient.restore)
-    revoke_session = _blocking(asynchronous.OAuthClient.revoke_session)
+    start_authorization: Final = _blocking(asynchronous.OAuthClient.start_authorization)
+    handle_callback: Final = _blocking(asynchronous.OAuthClient.handle_callback)
+    refresh_session: Final = _blocking(asynchronous.OAuthClient.refresh_session)
+    restore: Final = _blocking(asynchronous.OAuthClient.restore)
+    revoke_session: Final = _blocking(asynchronous.OAuthClient.revoke_session)
 
     def pds_client(self, session: OAuthSession) -> PDSClient:
         """Return an ``httpx.Client`` that speaks to the session's PDS, as that person.

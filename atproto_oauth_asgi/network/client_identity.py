@@ -38,7 +38,9 @@ class ClientIdentity:
             for item in keys
             if item.use != "retired"
         }
-        self.signing_kid = next((k.kid for k in keys if k.use == "sign"), None)
+        self.signing_kid: str | None = next(
+            (k.kid for k in keys if k.use == "sign"), None
+        )
 
     def check_supported(self, server: AuthServerMetadata) -> None:
         """Check that the server takes the way this client proves itself.

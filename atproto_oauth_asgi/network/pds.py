@@ -95,7 +95,7 @@ class SessionTransport(httpx.AsyncBaseTransport):
     ) -> None:
         self._tokens = tokens
         self._home = _home_of(pds_url)
-        self.pds_url = self._home.url
+        self.pds_url: httpx.URL = self._home.url
         self._inner = inner
         self._nonces = nonces
         self._clock = clock

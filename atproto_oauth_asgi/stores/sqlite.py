@@ -42,7 +42,7 @@ class SQLiteStore:
         clock: Callable[[], float] = unix_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.path = Path(path).absolute()
+        self.path: Path = Path(path).absolute()
         self._clock = clock
         self._monotonic = monotonic
         # Reading waits for nobody who writes.

@@ -37,7 +37,7 @@ class Directory:
 
     def __init__(self) -> None:
         self.documents: dict[str, dict[str, Any]] = {}
-        self.site = Router([Route("/{did}", self._answer)])
+        self.site: Router = Router([Route("/{did}", self._answer)])
 
     async def _answer(self, request: Request) -> Response:
         did = request.path_params["did"]

@@ -85,7 +85,7 @@ class Internet:
         self._wanted_port = port
         self._http_names = http_names
         self._port = 0
-        self.name_server = ""
+        self.name_server: str = ""
         self.reset()
 
     def reset(self) -> None:

@@ -80,7 +80,7 @@ class AtprotoNetwork:
         self._first_accounts = dict(accounts)
         self._clock = clock
         self._at = choose_origins(as_host=as_host, localhost_port=localhost_port)
-        self.internet = Internet(
+        self.internet: Internet = Internet(
             port=self._at.port or 0, http_names=self._at.http_names
         )
         self._thread = ServerThread(self.internet.serve)
@@ -132,10 +132,10 @@ class AtprotoNetwork:
 
     def _build(self) -> None:
         self.accounts = {}
-        self.nonces = Nonces(self._clock)
-        self.ledger = Ledger(self._clock)
-        self.directory = Directory()
-        self.records = Records()
+        self.nonces: Nonces = Nonces(self._clock)
+        self.ledger: Ledger = Ledger(self._clock)
+        self.directory: Directory = Directory()
+        self.records: Records = Records()
         self._verifier = Verifier(self._clock, self.nonces)
         self._clients = Clients(self.internet, self._verifier, clock=self._clock)
         self._devices = Devices(self._clock)

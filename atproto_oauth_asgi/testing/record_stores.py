@@ -47,7 +47,7 @@ class RecordStoreContract(LockContract):
         lease_s: so long leases of these tests are.
     """
 
-    soon_s = 10.0
+    soon_s: float = 10.0
 
     @pytest.fixture
     def clock(self) -> ManualClock:

@@ -29,7 +29,7 @@ class ManualClock:
     """Unix seconds that pass when they are told to."""
 
     def __init__(self, now: float = 1_790_000_000.0) -> None:
-        self.now = now
+        self.now: float = now
 
     def __call__(self) -> float:
         """Return the time."""
@@ -44,7 +44,7 @@ class ManualClock:
 class LockContract:
     """The part of ``RecordStoreContract`` that is about ``lock``."""
 
-    lease_s = 30.0
+    lease_s: float = 30.0
 
     async def pass_time(self, clock: ManualClock, seconds: float) -> None:
         """Let time pass for the stores; where it cannot be set, sleep."""

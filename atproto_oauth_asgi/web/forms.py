@@ -25,8 +25,8 @@ _FORM, _JSON = "application/x-www-form-urlencoded", "application/json"
 class BadForm(OAuthError):
     """The body of a request to one of our routes cannot be used."""
 
-    code = "bad_request"
-    status_hint = 400
+    code: str = "bad_request"
+    status_hint: int = 400
 
     def __init__(self, message: str, *, status: int = 400) -> None:
         super().__init__(message)
