@@ -24,6 +24,7 @@ PDS := tests/reference_network
 BROWSER := tests/browser
 RACE := tests/soak/race
 TYPING := tests/typing
+PIP_AUDIT := pip-audit==2.10.1
 PYRIGHT := $(TYPING)/node_modules/.bin/pyright
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 
@@ -40,7 +41,8 @@ PYRIGHT_INSTALLED := $(TYPING)/node_modules/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check types conformance fix bench soak docs screenshots lock venv pds clean
+.PHONY: help demo test check types conformance fix bench soak \
+  package lowest sbom audit docs screenshots lock venv pds clean
 
 help: ## this list
 	@echo "make TARGET"
@@ -97,6 +99,20 @@ screenshots: $(INSTALLED) $(PDS_INSTALLED) ## take the pictures of our pages, in
 soak: $(INSTALLED) $(PDS_INSTALLED) $(RACE_INSTALLED) ## sessions under force, for minutes (CASE=cookie-host: one case)
 	@$(BIN)/python -m tests.soak $(CASE)
 
+# Also tells which Pythons are not there; PYTHONS=/path/to/python3.14 names others.
+package: $(INSTALLED) ## build wheel and sdist into dist/, check them, and try the wheel on each Python
+	@$(BIN)/python -m tests.packaging package everywhere
+
+lowest: $(INSTALLED) ## try the wheel with the lowest versions of the dependencies it allows
+	@$(BIN)/python -m tests.packaging package lowest
+
+sbom: $(INSTALLED) ## the bill of materials, CycloneDX, into sbom/
+	@$(BIN)/python -m tests.packaging sbom
+
+audit: $(INSTALLED) ## ask the index for advisories on what is pinned
+	@$(BIN)/uv tool run --from $(PIP_AUDIT) pip-audit --strict --disable-pip --require-hashes \
+	  --requirement requirements-dev.txt
+
 docs: $(INSTALLED) ## build the documentation into site/
 	@$(BIN)/zensical build --strict --clean
 
@@ -113,7 +129,7 @@ pds: $(PDS_INSTALLED) $(BROWSER_INSTALLED) ## the official PDS and PLC directory
 
 clean: ## remove all that make has made
 	@rm -rf $(VENV) $(PDS)/node_modules $(BROWSER)/node_modules $(RACE)/node_modules $(TYPING)/node_modules \
-	  .cache .conformance site dist htmlcov .coverage .coverage.* \
+	  .cache .conformance site dist sbom htmlcov .coverage .coverage.* \
 	  .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find atproto_oauth_asgi tests -name __pycache__ -prune -exec rm -rf {} +
 

@@ -7,7 +7,6 @@ import inspect
 import pkgutil
 import subprocess
 import sys
-import zipfile
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -36,10 +35,6 @@ def public_names(module: ModuleType) -> set[str]:
         and not isinstance(value, ModuleType)
         and name != "annotations"
     }
-
-
-def is_cache(path: Path) -> bool:
-    return any(part.startswith((".", "__pycache__")) for part in path.parts)
 
 
 def test_all_when_read_then_is_sorted_and_has_no_doubles() -> None:
@@ -149,26 +144,3 @@ def test_module_when_imported_first_then_imports(module: str) -> None:
         timeout=60,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-def test_wheel_when_built_then_ships_types_and_license_only(tmp_path: Path) -> None:
-    """What is installed has its type marker, pages and license, and no tests."""
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
-        names = set(wheel.namelist())
-    assert "atproto_oauth_asgi/py.typed" in names
-    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
-    package = {name for name in names if ".dist-info/" not in name}
-    assert {name.partition("/")[0] for name in package} == {"atproto_oauth_asgi"}
-    source = ROOT / "atproto_oauth_asgi"
-    assert package >= {
-        str(path.relative_to(ROOT))
-        for path in source.rglob("*")
-        if path.is_file() and not is_cache(path.relative_to(ROOT))
-    }

@@ -1,0 +1,1 @@
+"""What is published, and how it does elsewhere: `make package`, `make lowest`."""
