@@ -20,11 +20,14 @@ ESSENTIAL = (
     "tests/test_middleware.py",
     "tests/test_models.py",
 )
+# With the plugin that pytest finds by itself.
+ON_EACH_PYTHON = (*ESSENTIAL, "tests/testing/test_plugin.py")
 # And all that goes through the drivers, the transport and the SDK.
 THROUGH_DEPENDENCIES = (
     *ESSENTIAL,
     "tests/network",
-    "tests/stores/test_contract.py",
+    "tests/stores/test_postgres.py",
+    "tests/stores/test_redis.py",
     "tests/test_sdk.py",
     "tests/test_sync.py",
 )

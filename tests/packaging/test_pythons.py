@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from tests.packaging import __main__ as command
 from tests.packaging.lowest import direct_dependencies
-from tests.packaging.project import PackagingError, project, supported_pythons
+from tests.packaging.project import ROOT, PackagingError, project, supported_pythons
 from tests.packaging.pythons import find_python, version_of
 
 HERE = "{}.{}".format(*sys.version_info)
@@ -88,3 +90,16 @@ def test_direct_dependencies_when_read_then_extras_are_among_them() -> None:
     assert {"anyio", "redis", "psycopg", "psycopg-pool"} <= direct_dependencies()
     assert all("[" not in name for name in direct_dependencies())
     assert project()["name"] not in direct_dependencies()
+
+
+def test_smoke_when_run_on_the_source_tree_then_refuses() -> None:
+    """What is tried is the installed wheel, never the tree beside it by mistake."""
+    done = subprocess.run(
+        [sys.executable, command.SMOKE],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "not the installed package" in done.stderr
