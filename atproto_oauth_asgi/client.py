@@ -29,6 +29,7 @@ from atproto_oauth_asgi.protocol.callback import (
 )
 from atproto_oauth_asgi.protocol.client_metadata import build_loopback_client_id
 from atproto_oauth_asgi.protocol.identifiers import normalize_identifier
+from atproto_oauth_asgi.sessions import services
 from atproto_oauth_asgi.sessions.keeper import OnSessionUpdated
 from atproto_oauth_asgi.sessions.lifetime import Lifetime
 from atproto_oauth_asgi.sessions.pending import (
@@ -40,7 +41,6 @@ from atproto_oauth_asgi.sessions.pending import (
     read_extra,
 )
 from atproto_oauth_asgi.sessions.pushing import push_login
-from atproto_oauth_asgi.sessions.services import build_sealer, build_session_services
 from atproto_oauth_asgi.sessions.tokens import BeforeSend, nothing_to_do
 from atproto_oauth_asgi.sessions.wish import LoginOptions, check_wish
 from atproto_oauth_asgi.stores.base import RecordStore, SessionStore, StateStore
@@ -106,12 +106,12 @@ class OAuthClient:
             client_id, load_client_keys(client_keys), clock=clock
         )
         net = self._net = build_services(self._network, self._identity, clock=clock)
-        self.sessions = build_session_services(
+        self.sessions: services.SessionServices = services.build_session_services(
             net,
             states=state_store,
             sessions=session_store,
             on_session_updated=on_session_updated,
-            sealer=build_sealer(secret_key, client_id=client_id, clock=clock),
+            sealer=services.build_sealer(secret_key, client_id=client_id, clock=clock),
             required_scopes=required_scopes,
             lifetime=lifetime or Lifetime(),
             clock=clock,

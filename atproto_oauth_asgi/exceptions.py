@@ -69,9 +69,8 @@ class ConfigurationError(OAuthError, ValueError):
     code = "configuration"
 
     def __init__(self, problems: str | Sequence[str]) -> None:
-        self.problems: tuple[str, ...] = (
-            (problems,) if isinstance(problems, str) else tuple(problems)
-        )
+        problems = (problems,) if isinstance(problems, str) else problems
+        self.problems: tuple[str, ...] = tuple(problems)
         super().__init__("; ".join(self.problems))
 
 
@@ -319,11 +318,7 @@ class ScopeMissingError(OAuthError):
     status_hint = 403
 
     def __init__(
-        self,
-        message: str,
-        *,
-        missing: Sequence[str] = (),
-        ask_for: str | None = None,
+        self, message: str, *, missing: Sequence[str] = (), ask_for: str | None = None
     ) -> None:
         super().__init__(message)
         self.missing: tuple[str, ...] = tuple(missing)

@@ -466,3 +466,20 @@ async def test_middleware_when_private_hosts_are_open_then_warns(
 
 async def nobody(scope: Any, receive: Any, send: Any) -> None:
     """An application that is never called."""
+
+
+@pytest.mark.parametrize("path", ["/oauth/login", "/oauth-client-metadata.json"])
+async def test_answers_of_ours_when_sent_then_say_whether_more_follows(
+    path: str,
+) -> None:
+    """What ASGI lets one leave out is said: the test client of Quart 0.23 needs it."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    await make_middleware(HELLO)(http_scope(path), receive, send)
+    assert [message.get("more_body", "left out") for message in sent[1:]] == [False]

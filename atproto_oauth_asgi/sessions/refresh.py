@@ -78,7 +78,7 @@ class RefreshCoordinator:
         self._clock = clock
         self._pauses = Pauses(clock=clock)
         self._outcomes = Outcomes(store=store, sessions=sessions, clock=clock)
-        self.tombstones = Tombstones(store, clock=clock)
+        self.tombstones: Tombstones = Tombstones(store, clock=clock)
 
     async def refresh(
         self, opened: OpenedSession, *, may_send: bool = True

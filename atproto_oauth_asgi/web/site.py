@@ -12,7 +12,8 @@ from atproto_oauth_asgi.client import OAuthClient
 from atproto_oauth_asgi.config import OAuthConfig
 from atproto_oauth_asgi.scopes import find_scope_warnings
 from atproto_oauth_asgi.sessions.cookies import cookie_name, split_value
-from atproto_oauth_asgi.sessions.held import build_held_sessions
+from atproto_oauth_asgi.sessions.held import HeldSessions, build_held_sessions
+from atproto_oauth_asgi.stores.base import RecordStore
 from atproto_oauth_asgi.web.hooks import Hooks
 from atproto_oauth_asgi.web.limits import LoginGate
 from atproto_oauth_asgi.web.place import Place
@@ -39,13 +40,17 @@ class Site:
             )
         for warning in find_scope_warnings(config.scope):
             _log.warning("scope: %s", warning)
+        self.store: RecordStore
+        self.logins: RecordStore
         self.store, self.logins = open_stores(config)
-        self.client = OAuthClient.from_config(config, session_store=self.store)
-        self.hooks = Hooks(config)
+        self.client: OAuthClient = OAuthClient.from_config(
+            config, session_store=self.store
+        )
+        self.hooks: Hooks = Hooks(config)
         self._has_warned = False
         self._looks = Looks(config.pages, client_name=config.client_name)
-        self.gate = LoginGate(config.limits, clock=config.clock)
-        self.sessions = build_held_sessions(
+        self.gate: LoginGate = LoginGate(config.limits, clock=config.clock)
+        self.sessions: HeldSessions = build_held_sessions(
             self.client.sessions,
             self.store,
             config=config,
