@@ -120,13 +120,13 @@ async def _pds() -> PDSClient:
     return current_auth().client
 
 
-provide_auth = Provide(_auth)
+provide_auth: Provide = Provide(_auth)
 """Gives the ``ATProtoAuth`` of the request; it may be anonymous."""
 
-provide_user = Provide(_user)
+provide_user: Provide = Provide(_user)
 """Gives the DID of the person; nobody is answered 401."""
 
-provide_pds = Provide(_pds)
+provide_pds: Provide = Provide(_pds)
 """Gives a client that speaks to the person's PDS; nobody is answered 401."""
 
 

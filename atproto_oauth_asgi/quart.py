@@ -59,7 +59,7 @@ class ATProtoOAuth:
         config: OAuthConfig | None = None,
         **options: Unpack[OAuthOptions],
     ) -> None:
-        self.config = config or OAuthConfig(**options)
+        self.config: OAuthConfig = config or OAuthConfig(**options)
         if app is not None:
             self.init_app(app)
 

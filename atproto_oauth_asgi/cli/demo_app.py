@@ -78,5 +78,5 @@ def make_app() -> Starlette:
     )
 
 
-app = make_app()
+app: Starlette = make_app()
 """What uvicorn runs."""

@@ -26,7 +26,7 @@ class Place:
     def __init__(self, config: OAuthConfig, *, root_path: str) -> None:
         self._config = config
         self._root_path = root_path.rstrip("/")
-        self.prefix = config.base_path or _safe_prefix(self._root_path)
+        self.prefix: str = config.base_path or _safe_prefix(self._root_path)
 
     def outside(self, path: str) -> str:
         """Return the path of a request as it stands in the browser, encoded."""

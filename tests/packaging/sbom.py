@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import distribution
 from typing import Any
 
+from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -30,13 +31,20 @@ class Pin:
 
 
 def parse_pins(requirements: str) -> dict[str, Pin]:
-    """The pins of a requirements file with hashes, by normalized name."""
+    """The pins of a requirements file that hold here, by normalized name."""
     return {
         canonicalize_name(name): Pin(
             version=version, sha256=tuple(_SHA256.findall(rest))
         )
         for name, version, rest in _PIN.findall(requirements)
+        if _holds_here(rest)
     }
+
+
+def _holds_here(rest: str) -> bool:
+    """Whether the marker of a pin, if it has one, is true of this Python."""
+    marker = rest.partition("\\")[0].strip().removeprefix(";").strip()
+    return not marker or Marker(marker).evaluate()
 
 
 def wanted_by(
@@ -143,10 +151,10 @@ def _licenses(name: str) -> dict[str, Any]:
         line.rpartition(" :: ")[2]
         for line in metadata.get_all("Classifier", [])
         if line.startswith("License :: ")
-    ]
-    return (
-        {"licenses": [{"license": {"name": line}} for line in named]} if named else {}
-    )
+    ] or [text.splitlines()[0] for text in metadata.get_all("License", [])]
+    if not named:
+        return {}
+    return {"licenses": [{"license": {"name": line}} for line in named]}
 
 
 def _ref(name: str, pins: dict[str, Pin]) -> str:

@@ -14,10 +14,13 @@ from tests.packaging.sbom import parse_pins
 FIRST_WITHOUT_ADVISORY = {
     "anyio": "4.14.2",  # CVE-2026-63349, CVE-2026-63374, CVE-2026-64847
     "cryptography": "50.0.0",  # CVE-2026-69247
+    "django": "5.2.19",  # the last of the oldest branch that gets fixes
     "dnspython": "2.9.2",  # CVE-2026-128089
     "httpcore": "1.0.9",  # CVE-2025-43859, of h11 before 0.16
     "httpx": "0.23.0",  # CVE-2021-41945
     "joserfc": "1.7.2",  # GHSA-5jhw-7jv7-qcqq; CVE-2026-49852 before 1.6.8
+    "litestar": "2.20.0",  # CVE-2026-25478, CVE-2026-25479
+    "quart": "0.21.0",  # GHSA-4grg-w6v8-c28g
     "redis": "4.5.5",  # CVE-2023-28859
     "starlette": "1.3.1",  # CVE-2026-54283; CVE-2026-48710 before 1.0.1
 }

@@ -75,3 +75,15 @@ def test_sbom_when_written_twice_then_is_the_same_and_names_no_index(
     assert written[0] == written[1]
     assert json.loads(written[0])["bomFormat"] == "CycloneDX"
     assert written[0].count("://") == 1  # its schema
+
+
+def test_pins_when_one_is_for_other_pythons_then_it_does_not_count() -> None:
+    """A package may be pinned once for older Pythons and once for newer ones."""
+    sha = "a" * 64
+    pins = parse_pins(
+        f"a==1 ; python_full_version >= '3' \\\n    --hash=sha256:{sha}\n    # via b\n"
+        f"a==2 ; python_full_version < '3' \\\n    --hash=sha256:{sha}\n"
+        f"c==3 \\\n    --hash=sha256:{sha} \\\n    --hash=sha256:{sha}\n"
+    )
+    assert {name: pin.version for name, pin in pins.items()} == {"a": "1", "c": "3"}
+    assert pins["c"].sha256 == (sha, sha)
