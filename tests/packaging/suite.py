@@ -25,6 +25,7 @@ ON_EACH_PYTHON = (*ESSENTIAL, "tests/testing/test_plugin.py")
 # And all that goes through the drivers, the transport and the SDK.
 THROUGH_DEPENDENCIES = (
     *ESSENTIAL,
+    "tests/frameworks",
     "tests/network",
     "tests/stores/test_postgres.py",
     "tests/stores/test_redis.py",
