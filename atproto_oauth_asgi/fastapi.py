@@ -11,6 +11,7 @@ from typing import Annotated
 
 from fastapi import Depends, HTTPException
 from fastapi.openapi.models import APIKey
+from fastapi.openapi.models import SecurityBase as SecurityModel
 from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
@@ -120,8 +121,8 @@ class AtprotoSession(SecurityBase):
         auto_error: bool = True,
     ) -> None:
         scheme = {"in": "cookie", "name": cookie_name, "description": description}
-        self.model = APIKey.model_validate(scheme)
-        self.scheme_name = type(self).__name__
+        self.model: SecurityModel = APIKey.model_validate(scheme)
+        self.scheme_name: str = type(self).__name__
         self.auto_error = auto_error
 
     async def __call__(
