@@ -181,7 +181,7 @@ def test_prompt_none_when_not_signed_in_there_then_offers_the_way_on(
         answer = person.http.get(back)
         assert answer.status_code == 400
         assert "wants to see you first" in answer.text
-        assert 'href="/oauth/login"' in answer.text
+        assert 'href="/oauth/login?' in answer.text
         assert person.who()["did"] is None
 
 
