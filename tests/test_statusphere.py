@@ -86,14 +86,74 @@ def test_status_when_written_elsewhere_then_read_from_the_repository(
     assert "is growing" in browser_at(app).get("/").text
 
 
-@pytest.mark.parametrize(
-    "value",
-    [{}, {"status": "<b>", "createdAt": "2026-01-01T00:00:00Z"}, {"status": "🔥"}, []],
-)
-def test_record_when_it_is_no_status_then_left_out(app: ModuleType, value: Any) -> None:
-    """Anybody may write anything into their own repository."""
+WRITTEN_AT = "2026-01-01T00:00:00Z"
+GOOD = {"status": "🔥", "createdAt": WRITTEN_AT}
+MALLORY = "did:plc:mallory"
+OWN_URI = f"at://{MALLORY}/{STATUS}/1"
+BAD_ITEMS: dict[str, Any] = {
+    "no object": "x",
+    "no value": {"uri": OWN_URI},
+    "no uri": {"value": GOOD},
+    "value is a list": {"uri": OWN_URI, "value": []},
+    "value is empty": {"uri": OWN_URI, "value": {}},
+    "other text": {"uri": OWN_URI, "value": {**GOOD, "status": "<b>"}},
+    "status is a list": {"uri": OWN_URI, "value": {**GOOD, "status": ["🔥"]}},
+    "no time": {"uri": OWN_URI, "value": {"status": "🔥"}},
+    "time is a number": {"uri": OWN_URI, "value": {**GOOD, "createdAt": 1}},
+    "before the year 1": {
+        "uri": OWN_URI,
+        "value": {**GOOD, "createdAt": "0001-01-01T00:00:00+14:00"},
+    },
+    "uri is a number": {"uri": 1, "value": GOOD},
+    "uri of another collection": {"uri": f"at://{MALLORY}/x.y.z/1", "value": GOOD},
+    "uri with half a character": {"uri": f"{OWN_URI}\ud800", "value": GOOD},
+    "uri of somebody else": {"uri": f"at://did:plc:alice/{STATUS}/1", "value": GOOD},
+}
+
+
+@pytest.mark.parametrize("item", BAD_ITEMS.values(), ids=BAD_ITEMS)
+def test_record_when_it_is_no_status_then_left_out(app: ModuleType, item: Any) -> None:
+    """Anybody may write anything into their own repository, and run their own server."""
     records = sys.modules["examples.statusphere.records"]
-    assert records._parse({"uri": "at://x", "value": value}, "did:plc:x") is None
+    assert records._parse(item, MALLORY) is None
+    assert records._parse({"uri": OWN_URI, "value": GOOD}, MALLORY) is not None
+
+
+def test_record_when_a_server_lists_somebody_elses_then_theirs_stays(
+    app: ModuleType, atproto_network: AtprotoNetwork
+) -> None:
+    """No server takes the place of another person's status in the index."""
+    alice, bob = browser_at(app), browser_at(app)
+    login_as(alice, "alice.test")
+    set_status(alice, "🔥")
+    alice.get("/")
+    did = atproto_network.accounts["alice.test"].did
+    [record] = atproto_network.list_records(did, STATUS)
+    stolen = {**record, "value": {**GOOD, "status": "👎"}}
+    login_as(bob, "bob.test")
+    lists = behaviours.status(200, json.dumps({"records": [stolen]}))
+    atproto_network.on("pds.test", "/xrpc/com.atproto.repo.listRecords", lists)
+    shown = bob.get("/").text
+    assert "is on fire" in shown
+    assert "is not so well" not in shown
+
+
+@pytest.mark.parametrize("method", ["createRecord", "listRecords", "getRecord"])
+@pytest.mark.parametrize("body", ["not JSON", "[]", "{}", '{"uri": 1, "value": 1}'])
+def test_app_when_a_server_answers_nonsense_then_says_so(
+    app: ModuleType, atproto_network: AtprotoNetwork, method: str, body: str
+) -> None:
+    """No page breaks, whatever somebody's own server says with a 200."""
+    browser = browser_at(app)
+    login_as(browser, "alice.test")
+    path = f"/xrpc/com.atproto.repo.{method}"
+    atproto_network.on("pds.test", path, behaviours.status(200, body))
+    if method == "createRecord":
+        answer = set_status(browser, "🔥")
+        assert (answer.status_code, "did not take" in answer.text) == (502, True)
+        return
+    answer = browser.get("/")
+    assert (answer.status_code, "does not answer" in answer.text) == (200, True)
 
 
 def test_status_when_it_is_none_of_ours_then_400(app: ModuleType) -> None:
@@ -140,6 +200,7 @@ def test_status_when_the_session_was_ended_then_to_the_login(
     ("value", "shown"),
     [
         ({"displayName": "<Alice & Co>"}, "&lt;Alice &amp; Co&gt;"),
+        ({"displayName": "Al\ud800ice"}, "Al?ice"),
         ({"displayName": 7}, "@alice.test"),
         ({}, "@alice.test"),
     ],

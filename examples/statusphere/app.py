@@ -25,7 +25,13 @@ from atproto_oauth_asgi import (
 )
 from atproto_oauth_asgi.fastapi import current_auth, pds_client, require_scope
 from examples.statusphere.index import Index
-from examples.statusphere.records import EMOJI, STATUS, read_repository, write_status
+from examples.statusphere.records import (
+    EMOJI,
+    STATUS,
+    BadAnswerError,
+    read_repository,
+    write_status,
+)
 
 _HERE = Path(__file__).parent
 _READ_AGAIN_AFTER_S = 300
@@ -92,6 +98,7 @@ async def set_status(
 
 @app.exception_handler(OAuthError)
 @app.exception_handler(httpx.HTTPError)
+@app.exception_handler(BadAnswerError)
 async def explain(request: Request, error: Exception) -> Response:
     """Tell what went wrong with somebody's server, or lead to a new login."""
     auth = request.scope["atproto"]
@@ -110,7 +117,7 @@ async def _read_if_old(auth: ATProtoAuth) -> str | None:
         return None
     try:
         found = await read_repository(auth.client, did, handle=auth.handle)
-    except (OAuthError, httpx.HTTPError) as error:
+    except (OAuthError, httpx.HTTPError, BadAnswerError) as error:
         _log.warning("repository not read: did=%s %s", did, type(error).__name__)
         return "Your server does not answer right now: something may be missing here."
     await index.replace(*found)

@@ -1,5 +1,8 @@
 """What lies in people's repositories: their statuses, and the names they go by."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -30,6 +33,14 @@ EMOJI = {
 }
 
 
+_RECORD_KEY = re.compile("[A-Za-z0-9._:~-]{1,512}")
+_AT_MOST = 10
+
+
+class BadAnswerError(Exception):
+    """A server has answered, and not what was asked for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """One status of somebody."""
@@ -55,7 +66,8 @@ async def write_status(pds: PDSClient, did: str, *, emoji: str) -> Status:
     record = {"$type": STATUS, "status": emoji, "createdAt": now.isoformat()}
     body = {"repo": did, "collection": STATUS, "record": record}
     answer = await pds.procedure("com.atproto.repo.createRecord", json=body)
-    uri = raise_for_xrpc(answer).json()["uri"]
+    with _distrust():
+        uri = _own_uri(raise_for_xrpc(answer).json()["uri"], did)
     return Status(uri=uri, did=did, emoji=emoji, created_at=now)
 
 
@@ -86,27 +98,59 @@ async def _read_display_name(pds: PDSClient, did: str) -> str:
     answer = await pds.query("com.atproto.repo.getRecord", query)
     if answer.is_client_error:  # there is no profile, or it is not to be read
         return ""
-    name = raise_for_xrpc(answer).json()["value"].get("displayName")
-    return name[:64] if isinstance(name, str) else ""
+    with _distrust():
+        name = raise_for_xrpc(answer).json()["value"].get("displayName")
+    if not isinstance(name, str):
+        return ""
+    # JSON can hold halves of characters, which nothing else can.
+    return name[:64].encode(errors="replace").decode()
 
 
 async def _read_statuses(pds: PDSClient, did: str) -> list[Status]:
-    query = {"repo": did, "collection": STATUS, "limit": 10}
+    query = {"repo": did, "collection": STATUS, "limit": _AT_MOST}
     answer = await pds.query("com.atproto.repo.listRecords", query)
-    found = [_parse(each, did) for each in raise_for_xrpc(answer).json()["records"]]
+    with _distrust():
+        items = raise_for_xrpc(answer).json()["records"][:_AT_MOST]
+    found = [_parse(each, did) for each in items]
     return [each for each in found if each is not None]
 
 
-def _parse(item: dict[str, Any], did: str) -> Status | None:
+def _parse(item: Any, did: str) -> Status | None:
     """Return a status; None for what other programs may have left there instead."""
-    value = item["value"]
     try:
-        created_at = datetime.fromisoformat(value["createdAt"]).astimezone(UTC)
-        emoji = value["status"]
-    except (KeyError, TypeError, ValueError):
+        with _distrust():
+            return _parse_trusting(item, did)
+    except BadAnswerError:
         return None
+
+
+def _parse_trusting(item: Any, did: str) -> Status | None:
+    value = item["value"]
+    emoji = value["status"]
     if emoji not in EMOJI:
         return None
+    created_at = datetime.fromisoformat(value["createdAt"]).astimezone(UTC)
     # Nobody stands at the top for years because their clock is ahead.
     created_at = min(created_at, datetime.now(UTC))
-    return Status(uri=item["uri"], did=did, emoji=emoji, created_at=created_at)
+    uri = _own_uri(item["uri"], did)
+    return Status(uri=uri, did=did, emoji=emoji, created_at=created_at)
+
+
+def _own_uri(uri: str, did: str) -> str:
+    """Return the URI of a status, if it lies in this person's repository.
+
+    A server that names a status of somebody else would take its place in the index.
+    """
+    start = f"at://{did}/{STATUS}/"
+    if not (uri.startswith(start) and _RECORD_KEY.fullmatch(uri, len(start))):
+        raise ValueError("not the URI of a status of this person")
+    return uri
+
+
+@contextmanager
+def _distrust() -> Iterator[None]:
+    """Turn what happens with JSON of an unexpected shape into one error."""
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
+        raise BadAnswerError("the server has answered something else") from error
