@@ -177,6 +177,27 @@ def test_page_when_opened_then_nothing_is_begun(
     assert page.headers["cache-control"] == "no-store"
 
 
+@pytest.mark.covers("LOGIN-03", "SCOPE-09")
+@pytest.mark.parametrize(
+    "return_to",
+    ["//evil.example", "https://evil.example/", "/\\evil.example", "\t//evil.example"],
+)
+def test_page_when_the_way_back_leads_elsewhere_then_ends_at_the_start(
+    browser: TestClient, return_to: str
+) -> None:
+    """Neither the link to the page nor its form sends anybody to another site."""
+    login_as(browser, "alice.test")
+    query = {"scope": f"atproto {LIKE} {POST}", "reason": "scope"}
+    page = browser.get("/oauth/login", params={**query, "return_to": return_to})
+    fields = Reader(page.text).fields
+    assert fields["return_to"] == "/"
+    answer = browser.post("/oauth/login", data={**fields, "return_to": return_to})
+    url = answer.headers["refresh"].partition("url=")[2]
+    back = browser.get(approve(url, "alice.test"), headers=COMING_BACK)
+    assert (back.status_code, back.headers["location"]) == (303, "/")
+
+
+@pytest.mark.covers("SCOPE-09")
 def test_page_when_the_person_cancels_then_the_session_is_as_it_was(
     browser: TestClient, atproto_network: AtprotoNetwork
 ) -> None:
@@ -269,6 +290,7 @@ def test_websocket_when_a_permission_is_missing_then_denied(
         assert socket.receive_text() == alice.did
 
 
+@pytest.mark.covers("SCOPE-02")
 @pytest.mark.parametrize(
     "scope", ["atproto repo:com.example.other", "atproto transition:generic", "x"]
 )
