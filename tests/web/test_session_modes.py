@@ -14,12 +14,14 @@ from atproto_oauth_asgi.exceptions import (
     LoggedOut,
     RefreshUnavailable,
     SessionRevoked,
+    StoreError,
 )
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.sessions.lifecycle import OpenedSession, Reference
+from atproto_oauth_asgi.sessions.tokens import BeforeSend
 from atproto_oauth_asgi.stores import MemoryStore, Record
 from tests.sessions.making import ALICE, HOUR_S, NOW, Clock, make_session, when
-from tests.web.desk import HELLO, LATER, Desk, set_cookies
+from tests.web.desk import HELLO, LATER, Desk, noise, set_cookies
 from tests.web.driving import Sent, ask, http_scope
 
 pytestmark = pytest.mark.anyio
@@ -382,3 +384,76 @@ async def test_cookie_mode_when_a_store_is_given_too_then_sessions_stay_in_cooki
     cookie = ("cookie", f"{office.site.session_cookie(None)}={value}")
     await office.get("/", cookie)
     assert kinds(office.shared._rows.items()) == ["outcome"]
+
+
+# --- moved into the store ------------------------------------------------------------
+
+
+async def outgrown(office: Office) -> tuple[tuple[str, str], OAuthSession]:
+    """A cookie whose session has moved into the store, and the session before."""
+    refresh = office.server.refresh
+
+    async def grow(session: OAuthSession, before_send: BeforeSend) -> OAuthSession:
+        renewed = await refresh(session, before_send)
+        return renewed.replace(access_token="".join(noise(9000)))
+
+    tokens: Any = office.site.client.sessions.tokens
+    tokens.renew = grow
+    session = make_session()
+    value = await office.site.sessions.begin(session)
+    cookie = ("cookie", f"{office.site.session_cookie(None)}={value}")
+    await office.get("/", cookie)
+    tokens.renew = refresh
+    return cookie, session
+
+
+@pytest.mark.covers("LOGOUT-08", "COOKIE-08")
+async def test_moved_session_when_logged_out_by_its_old_cookie_then_ended_there() -> (
+    None
+):
+    """A browser that has missed the move ends the session all the same."""
+    office = Office(session="cookie")
+    cookie, session = await outgrown(office)
+    sent = await log_out(office, cookie)
+    assert (sent.status, office.server.revoked) == (303, [office.server.given[-1]])
+    assert (await office.get("/", cookie)).body == b"nobody"
+    with pytest.raises(LoggedOut):
+        await office.site.client.sessions.records.load(  # type: ignore[union-attr]
+            session.did, session.session_id
+        )
+
+
+@pytest.mark.covers("REF-05", "COOKIE-08")
+async def test_moved_session_when_its_tokens_have_ended_since_then_renewed_there() -> (
+    None
+):
+    """The old cookie leads to the session in the store, and that to newer tokens."""
+    office = Office(session="cookie")
+    cookie, _ = await outgrown(office)
+    office.clock.now += 2 * HOUR_S
+    sent = await office.get("/", cookie)
+    assert sent.body == ALICE.encode()
+    assert len(office.server.sent) == 2
+    reference = next_cookie(sent, cookie)
+    assert len(reference[1]) < 500
+    assert (await office.get("/", reference)).body == ALICE.encode()
+
+
+@pytest.mark.covers("STORE-01")
+async def test_server_mode_when_a_new_session_is_abandoned_then_ended_and_revoked() -> (
+    None
+):
+    """What no browser gets is of no use to anybody; a store that is down is no matter."""
+    office = Office()
+    session = make_session()
+    await office.log_in(session)
+    await office.site.sessions.abandon(session)
+    assert office.server.revoked == [session.refresh_token]
+
+    async def fail(*_: Any) -> None:
+        raise StoreError("the store does not answer")
+
+    store: Any = office.shared
+    store.load = fail
+    await office.site.sessions.abandon(session)
+    assert office.server.revoked == [session.refresh_token] * 2
