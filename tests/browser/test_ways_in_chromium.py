@@ -149,7 +149,11 @@ def test_callback_when_it_is_delivered_twice_at_once_then_both_are_logged_in(
     alice: Account,
     browser_page: BrowserPage,
 ) -> None:
-    """Two tabs open the same address in the same moment: one session, no error."""
+    """Two tabs open the same address in the same moment: one session, nobody is lost.
+
+    On a busy machine the second request may leave after the first answer has come; then
+    its page says who is logged in. ``tests/web`` shows how two meet at the server.
+    """
     page = browser_page.page
     url = hold_callback(page, desk, alice)
     page.goto(f"{desk}/")
@@ -165,8 +169,8 @@ def test_callback_when_it_is_delivered_twice_at_once_then_both_are_logged_in(
     with page.context.expect_page() as first, page.expect_popup() as second:
         page.evaluate("url => { window.open(url); window.open(url); }", url)
     for tab in {first.value, second.value, *page.context.pages} - {page}:
-        tab.wait_for_url(f"{desk}/")
-        expect_somebody(tab, "alice.test")
+        expect(tab.get_by_text("alice.test").first).to_be_visible()
+    assert f"{desk}/" in {first.value.url, second.value.url}
     assert len(page.context.pages) == 3
     assert len(fresh_network.sessions(alice.did)) == 1
 
