@@ -12,12 +12,7 @@ from starlette.responses import Response
 from atproto_oauth_asgi.config import OAuthConfig, OAuthOptions
 from atproto_oauth_asgi.exceptions import StoreError
 from atproto_oauth_asgi.web.answers import answer_failure, log_failure
-from atproto_oauth_asgi.web.auth import (
-    ATProtoAuth,
-    check_not_inside,
-    current,
-    entered,
-)
+from atproto_oauth_asgi.web.auth import ATProtoAuth, check_not_inside, current
 from atproto_oauth_asgi.web.headers import wants_fresh_tokens, with_private_headers
 from atproto_oauth_asgi.web.lifespan import run_lifespan
 from atproto_oauth_asgi.web.nesting import check_apart
@@ -97,9 +92,10 @@ class ATProtoOAuthMiddleware:
 
     async def _handle_other(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await run_lifespan(
-                self.app, scope, receive, send, on_shutdown=self._site.aclose
-            )
+            with self._visits.loops.remembered():
+                await run_lifespan(
+                    self.app, scope, receive, send, on_shutdown=self._site.aclose
+                )
         else:
             await self.app(scope, receive, send)
 
@@ -126,15 +122,16 @@ class ATProtoOAuthMiddleware:
             await self._refuse(error, scope, receive, send)
             return
         auth = scope[self._scope_key] = ATProtoAuth(visit)
-        with entered(auth):
-            if visit.opened is None and visit.reason is None:
-                await self.app(scope, receive, send)
-                return
+        if visit.opened is not None or visit.reason is not None:
             send = _writing_back(visit, send)
+        token = current.set(auth)
+        try:
             if visit.is_due_ahead and wants_fresh_tokens(scope["headers"]):
                 await self._serve_renewing(visit, scope, receive, send)
             else:
                 await self.app(scope, receive, send)
+        finally:
+            current.reset(token)
 
     async def _refuse(
         self, error: StoreError, scope: Any, receive: Receive, send: Send

@@ -220,8 +220,9 @@ def _base_name(client_id: str, override: str | None) -> str:
     return word
 
 
-def _find_pairs(line: bytes, wanted: bytes) -> Iterator[tuple[str, str]]:
-    """Give the pairs that begin with ``wanted``, touching no byte more than twice."""
+def _find_pairs(line: bytes, wanted: bytes) -> list[tuple[str, str]]:
+    """Return the pairs that begin with ``wanted``, touching no byte more than twice."""
+    found = []
     start = line.find(wanted)
     while start >= 0:
         end = line.find(b";", start)
@@ -229,8 +230,9 @@ def _find_pairs(line: bytes, wanted: bytes) -> Iterator[tuple[str, str]]:
         if _begins_pair(line, start):
             name, equals, value = line[start:end].decode("latin-1").partition("=")
             if equals:
-                yield name, value
+                found.append((name, value))
         start = line.find(wanted, end)
+    return found
 
 
 def _begins_pair(line: bytes, start: int) -> bool:

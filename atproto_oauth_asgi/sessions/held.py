@@ -110,6 +110,16 @@ class HeldSessions:
         self.in_store.check_size(value)
         return value
 
+    def recall(self, value: str) -> OpenedSession | None:
+        """Return a session that needs no second look: it was opened a moment ago.
+
+        There is nothing to wait for then. None: ``open`` has to tell.
+        """
+        held = self.sealed.recall(value)
+        if isinstance(held, OpenedSession) and self.in_cookies.knows(held):
+            return held
+        return None
+
     async def open(self, value: str) -> OpenedSession | Past | None:
         """Return the session that a cookie value stands for, or what is left of it.
 

@@ -53,6 +53,8 @@ class OpenedSession:
         ends_at = self.session.expires_at.timestamp()
         if self.session.refresh_token is None:
             return now >= ends_at
+        if now < ends_at - _REFRESH_AHEAD_S:
+            return False
         margin = min(_REFRESH_AHEAD_S, max(0.0, ends_at - self.renewed_at) / 10)
         return now >= ends_at - margin
 
@@ -169,6 +171,13 @@ class SealedSessions:
             return None
         return found
 
+    def recall(self, value: str) -> Held | None:
+        """Return what was opened before and has not come to its end, else None."""
+        found = self._opened.get(value) and self.read(value)
+        if isinstance(found, OpenedSession) and self.remaining_s(found) <= 0:
+            return None
+        return found
+
     def check(self, opened: OpenedSession) -> None:
         """Check that a session is not too old, nor left alone for too long.
 
@@ -180,18 +189,14 @@ class SealedSessions:
 
     def remaining_s(self, opened: OpenedSession) -> float:
         """Return how long the session may still last, if the person stays away."""
-        ends_at = self._end_of(opened)
-        seen_at = opened.seen_at
-        return self._lifetime.end_unless_seen(seen_at, ends_at=ends_at) - self._clock()
+        over_at = self._lifetime.end_unless_seen(opened.seen_at, ends_at=opened.ends_at)
+        return over_at - self._clock()
 
     def cookie_lifetime_s(self, held: Held) -> float:
         """Return how long a browser should keep what it holds."""
         if isinstance(held, OpenedSession):
-            return self._end_of(held) - self._clock()
+            return held.ends_at - self._clock()
         return self._lifetime.max_age_s
-
-    def _end_of(self, opened: OpenedSession) -> float:
-        return min(self._lifetime.end_of(opened.session), opened.ends_at)
 
     def wants_to_be_seen(self, opened: OpenedSession) -> bool:
         """Return whether it should be noted that the person was here."""
@@ -236,7 +241,7 @@ class SealedSessions:
         if sealed is None:
             return None
         try:
-            found = _read(sealed.decode(), value)
+            found = _read(sealed.decode(), value, lifetime=self._lifetime)
         except (ValueError, StoreError):
             # Sealed by us, in a form of another release: signed out, no crash.
             return None
@@ -251,10 +256,10 @@ class SealedSessions:
             self._opened.popitem(last=False)
 
 
-def _read(text: str, value: str) -> Held:
+def _read(text: str, value: str, *, lifetime: Lifetime) -> Held:
     form, _, text = text.partition(" ")
     if form == _SESSION:
-        return _read_session(text, value)
+        return _read_session(text, value, lifetime=lifetime)
     did, handle, last = text.split(" ")
     name = None if handle == "-" else handle
     if form == _REFERENCE:
@@ -265,15 +270,17 @@ def _read(text: str, value: str) -> Held:
     raise ValueError(message)
 
 
-def _read_session(text: str, value: str) -> OpenedSession:
-    head, _, session = text.partition("\n")
+def _read_session(text: str, value: str, *, lifetime: Lifetime) -> OpenedSession:
+    head, _, rest = text.partition("\n")
     renewed_at, seen_at, ends_at = map(float, head.split(" "))
+    session = deserialize_oauth_session(rest)
     return OpenedSession(
-        session=deserialize_oauth_session(session),
+        session=session,
         value=value,
         renewed_at=renewed_at,
         seen_at=seen_at,
-        ends_at=ends_at,
+        # The limit may have been lowered since.
+        ends_at=min(ends_at, lifetime.end_of(session)),
     )
 
 

@@ -76,7 +76,7 @@ class Outcomes:
         self._store = store
         self._sessions = sessions
         self._clock = clock
-        self._confirmed: OrderedDict[str, None] = OrderedDict()
+        self._confirmed: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._unsaved: OrderedDict[str, _Unsaved] = OrderedDict()
 
     async def find(self, before: OpenedSession) -> OpenedSession | Reference | None:
@@ -178,12 +178,10 @@ class Outcomes:
         Raises:
             StoreError: the store does not answer.
         """
+        if self.has_confirmed(opened):
+            return
         session = opened.session
-        if session.renewals == 0:
-            return
         key = _key(session.session_id, session.renewals - 1)
-        if key in self._confirmed:
-            return
         await self._note_reached(opened)
         record = await self._store.load(_KIND, key)
         if record is not None:
@@ -195,9 +193,13 @@ class Outcomes:
                 expires_at=min(record.expires_at, expires_at),
                 if_version=record.version,
             )
-        self._confirmed[key] = None
+        self._confirmed[_state_of(opened)] = None
         if len(self._confirmed) > _CONFIRMATIONS_KEPT:
             self._confirmed.popitem(last=False)
+
+    def has_confirmed(self, opened: OpenedSession) -> bool:
+        """Return whether that was noted, or there is no outcome to note it of."""
+        return opened.session.renewals == 0 or _state_of(opened) in self._confirmed
 
     async def _note_reached(self, opened: OpenedSession) -> None:
         """Write how often a session was renewed; a smaller number is overwritten."""
@@ -282,6 +284,10 @@ def outcome_key(opened: OpenedSession) -> str:
 
 def _key(session_id: str, renewals: int) -> str:
     return record_key("outcome", session_id, str(renewals))
+
+
+def _state_of(opened: OpenedSession) -> tuple[str, int]:
+    return opened.session.session_id, opened.session.renewals
 
 
 def _continues(found: OpenedSession | Reference, before: OpenedSession) -> bool:

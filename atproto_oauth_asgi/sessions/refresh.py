@@ -121,6 +121,12 @@ class RefreshCoordinator:
         await self.tombstones.check(opened.session)
         return newest
 
+    def knows(self, opened: OpenedSession) -> bool:
+        """Return whether the store need not be asked about a session that was opened."""
+        return self.tombstones.are_current(opened.session) and (
+            self._outcomes.has_confirmed(opened)
+        )
+
     async def confirm(self, opened: OpenedSession) -> None:
         """Note that a browser has a renewed cookie: the outcome may go soon.
 

@@ -48,9 +48,15 @@ class Tombstones:
 
         A log-out through this process is known at once.
         """
-        checked_at = self._alive.get(session.session_id)
-        if checked_at is None or not (0 <= self._clock() - checked_at < _CURRENT_FOR_S):
+        if not self.are_current(session):
             await self.check(session)
+
+    def are_current(self, session: OAuthSession) -> bool:
+        """Return whether the last two seconds have told that nobody has done so."""
+        checked_at = self._alive.get(session.session_id)
+        return checked_at is not None and (
+            0 <= self._clock() - checked_at < _CURRENT_FOR_S
+        )
 
     async def bury(self, opened: OpenedSession) -> None:
         """Write that a session was logged out.

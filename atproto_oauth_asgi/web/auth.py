@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterable, MutableMapping
 from contextvars import ContextVar
 from functools import lru_cache, partial
 from typing import Any, NoReturn, TypeVar
@@ -225,13 +224,3 @@ def check_not_inside(outer: object, *, config: OAuthConfig) -> None:
     visit = visit_of(outer)
     if is_same_client(visit.site.config, config):
         raise ConfigurationError(WRAPPED_TWICE)
-
-
-@contextmanager
-def entered(auth: ATProtoAuth) -> Iterator[None]:
-    """Make somebody the one whom ``current_auth`` gives."""
-    token = current.set(auth)
-    try:
-        yield
-    finally:
-        current.reset(token)

@@ -40,7 +40,7 @@ def with_private_headers(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
     Spec: RFC 9111 section 5.2.2.7, RFC 9110 section 12.5.5.
     """
     items = list(headers)
-    if not any(map(_REPLACED.__contains__, [name.lower() for name, _ in items])):
+    if _REPLACED.isdisjoint([name.lower() for name, _ in items]):
         return [*items, *_PRIVATE]
     kept = [item for item in items if item[0].lower() not in _REPLACED]
     given = [item for item in items if item[0].lower() in _REPLACED]

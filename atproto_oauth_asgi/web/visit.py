@@ -116,7 +116,7 @@ class Visit:
 
         New tokens of a session in a cookie reach the browser with the response only.
         """
-        return self.is_due and not (self.opened and self.opened.is_kept)
+        return self.opened is not None and not self.opened.is_kept and self.is_due
 
     async def current(self) -> OAuthSession:
         """Return the session, renewed first if its access token is about to end.

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Iterable, MutableMapping
 from typing import Any
 
-from anyio.lowlevel import current_token
 from starlette.datastructures import Headers
 
 from atproto_oauth_asgi.exceptions import LoggedOut
 from atproto_oauth_asgi.sessions.cookies import join_chunks, parse_cookie_header
+from atproto_oauth_asgi.web.event_loop import EventLoops
 from atproto_oauth_asgi.web.site import Site, host_of, port_of
 from atproto_oauth_asgi.web.visit import Visit
 
@@ -21,6 +21,7 @@ class Visits:
     """Opens the session that a request brings along."""
 
     def __init__(self, site: Site) -> None:
+        self.loops = EventLoops()
         self._site = site
         self._is_loopback = site.config.is_loopback
         self._name = site.session_cookie(None)
@@ -39,37 +40,31 @@ class Visits:
         Raises:
             StoreError: the store does not answer.
         """
-        visit = await self._find(scope)
+        headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
+        visit, value = self._arrive(headers)
         # Now, as routers change it in place on the way to a mount.
         visit.root_path = scope.get("root_path", "")
-        return visit
-
-    async def _find(self, scope: MutableMapping[str, Any]) -> Visit:
-        headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
-        if not self.may_bring_a_session(scope):
-            return self.nobody()
-        if scope["type"] == "websocket" and self._is_from_elsewhere(headers):
-            _log.info("session not opened: WebSocket of another origin")
-            return self.nobody()
-        return await self._open(headers)
-
-    async def _open(self, headers: Iterable[tuple[bytes, bytes]]) -> Visit:
-        name = self._cookie_name(headers)
-        cookies = parse_cookie_header(headers, name)
-        visit = Visit(self._site, cookie=name, present=cookies)
-        visit.loop = current_token()
-        value = join_chunks(cookies, name)
         if not value:
             return visit
+        if scope["type"] == "websocket" and self._is_from_elsewhere(headers):
+            _log.info("session not opened: WebSocket of another origin")
+            return visit
+        visit.loop = self.loops.current()
+        if (known := self._site.sessions.recall(value)) is not None:
+            visit.enter(known, value=value)
+        else:
+            await self._open(visit, value)
+        return visit
+
+    async def _open(self, visit: Visit, value: str) -> None:
         try:
             found = await self._site.sessions.open(value)
         except LoggedOut as error:
             visit.leave(error)
-            return visit
+            return
         if found is None:
             _log.debug("session cookie not readable")
         visit.enter(found, value=value)
-        return visit
 
     def nobody(self) -> Visit:
         """Return a visit that knows of no cookie."""
@@ -77,9 +72,16 @@ class Visits:
 
     def anonymous(self, headers: Iterable[tuple[bytes, bytes]]) -> Visit:
         """Return a visit that knows the browser's cookies but opens none."""
+        return self._arrive(headers)[0]
+
+    def _arrive(
+        self, headers: Iterable[tuple[bytes, bytes]]
+    ) -> tuple[Visit, str | None]:
+        """Return a visit that has opened nothing yet, and the value of its cookie."""
         name = self._cookie_name(headers)
         cookies = parse_cookie_header(headers, name)
-        return Visit(self._site, cookie=name, present=cookies)
+        visit = Visit(self._site, cookie=name, present=cookies)
+        return visit, join_chunks(cookies, name)
 
     def _is_from_elsewhere(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
         """Return whether a page of another origin opens a WebSocket here.

@@ -43,12 +43,13 @@ Request = Callable[[], Awaitable[None]]
 def cases(loop: Loop) -> Iterator[Case]:
     """Give what is measured in time."""
     site = _Site()
+    loop.portal.call(site.begin_to_live)
     cookie = site.cookie
     signed = _request(SessionMiddleware(_read_signed, _SIGNING_KEY), _signed_cookie())
     for name, work, target in (
-        ("session not read", _request(site.app, cookie), 0.12),
-        ("session read, opened before", _request(site.reader, cookie), 0.15),
-        ("session read, the first time", site.first_time(cookie), 1.1),
+        ("session not read", _request(site.app, cookie), 0.40),
+        ("session read, opened before", _request(site.reader, cookie), 0.40),
+        ("session read, the first time", site.first_time(cookie), 3.0),
     ):
         yield Case(
             name=f"{name}: added",
@@ -118,6 +119,11 @@ class _Site:
         self.reader._site = self.app._site
         self.reader._visits = self.app._visits
         self._sessions = self.app._site.sessions
+
+    async def begin_to_live(self) -> None:
+        """Be in this event loop, as from the start of a lifespan to its end."""
+        self._life = self.app._visits.loops.remembered()
+        self._life.__enter__()
 
     @property
     def cookie(self) -> bytes:
