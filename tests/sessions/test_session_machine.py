@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, suppress
@@ -36,6 +37,7 @@ from atproto_oauth_asgi.sessions.held import HeldSessions
 from atproto_oauth_asgi.sessions.lifecycle import OpenedSession
 from atproto_oauth_asgi.stores import MemoryStore, Record, RecordStore, SQLiteStore
 from atproto_oauth_asgi.stores.locks import Lease
+from tests.services.stores import make_tables, store_on
 from tests.sessions.making import HOUR_S, Clock, make_session, when
 from tests.web.desk import HELLO
 from tests.web.driving import make_middleware
@@ -113,8 +115,10 @@ class SessionMachine(RuleBasedStateMachine):
     """Workers over one store, a strict server, and browsers."""
 
     mode = "cookie"
+    service = ""
+    url = ""
 
-    def make_store(self, clock: Clock) -> RecordStore:
+    async def make_store(self, clock: Clock) -> RecordStore:
         return MemoryStore(clock=clock)
 
     def __init__(self) -> None:
@@ -228,7 +232,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     async def see(self, worker: int, value: str) -> OpenedSession | None:
         sessions = self.workers[worker]
-        found = await sessions.open(value)
+        found = sessions.recall(value) or await sessions.open(value)
         if not isinstance(found, OpenedSession):
             return None
         if found.is_due(self.clock()):
@@ -290,23 +294,46 @@ class SessionMachine(RuleBasedStateMachine):
 
 class _OnDisk(SessionMachine):
     @override
-    def make_store(self, clock: Clock) -> RecordStore:
+    async def make_store(self, clock: Clock) -> RecordStore:
         folder = self.running.enter_context(tempfile.TemporaryDirectory())
         return SQLiteStore(Path(folder) / "sessions.db", clock=clock)
 
 
+class _OnServer(SessionMachine):
+    @override
+    async def make_store(self, clock: Clock) -> RecordStore:
+        store = store_on(self.url, f"machine_{secrets.token_hex(8)}", clock=clock)
+        await make_tables(store)
+        return store
+
+
+class _OnRedis(_OnServer):
+    service = "redis_service"
+
+
+class _OnPostgres(_OnServer):
+    service = "postgres_service"
+
+
 @pytest.mark.covers("REF-02", "SESS-14", "LOGOUT-08", "STORE-01", "STORE-02")
 @pytest.mark.parametrize("mode", ["cookie", "server"])
-@pytest.mark.parametrize(("machine", "runs"), [(SessionMachine, 150), (_OnDisk, 20)])
+@pytest.mark.parametrize(
+    ("machine", "runs"),
+    [(SessionMachine, 150), (_OnDisk, 20), (_OnRedis, 60), (_OnPostgres, 40)],
+)
 def test_sessions_when_anything_happens_then_none_is_lost_nor_comes_back(
     mode: str,
     machine: type[SessionMachine],
     runs: int,
+    request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No used token is sent, nobody is somebody else, and only an end is an end."""
     monkeypatch.setattr(patience, "_WAITS_S", (0.0,))
     monkeypatch.setattr(SessionMachine, "mode", mode)
+    if machine.service:
+        url = request.getfixturevalue(machine.service).url
+        monkeypatch.setattr(SessionMachine, "url", url)
     few = settings(
         max_examples=runs,
         stateful_step_count=40,
