@@ -14,13 +14,14 @@ from atproto_oauth_asgi.exceptions import (
     OAuthError,
     OAuthStateError,
     StoreError,
+    WrongBrowser,
 )
 from atproto_oauth_asgi.models import OAuthSession, OAuthState
 from atproto_oauth_asgi.network.beside import run_shielded
 from atproto_oauth_asgi.network.concerning import concerning
 from atproto_oauth_asgi.protocol.callback import CallbackAnswer, parse_callback
 from atproto_oauth_asgi.sessions.cookies import parse_cookie_header
-from atproto_oauth_asgi.sessions.lifecycle import OpenedSession
+from atproto_oauth_asgi.sessions.lifecycle import OpenedSession, Past
 from atproto_oauth_asgi.sessions.pending import UNKNOWN_LOGIN
 from atproto_oauth_asgi.web import permission_page
 from atproto_oauth_asgi.web.answers import (
@@ -110,13 +111,35 @@ class LoginRoutes:
         """
         try:
             answer = parse_callback(parse_query(request.scope["query_string"]))
-            pending = self._open_pending(request, answer.state)
-            with concerning(did=pending.did, issuer=pending.authserver_iss):
-                place = self._site.place_of(request)
-                outcome = await self._finish_once(pending, answer, place=place)
-                return await self._conclude(request, answer.state, outcome)
+            return await self._finish(request, answer)
         except OAuthError as error:
             return await self._refuse_finish(request, error)
+
+    async def _finish(self, request: Request, answer: CallbackAnswer) -> Response:
+        try:
+            pending = self._open_pending(request, answer.state)
+        except WrongBrowser:
+            response = await self._lead_on(request, answer.state)
+            if response is None:
+                raise
+            return response
+        with concerning(did=pending.did, issuer=pending.authserver_iss):
+            place = self._site.place_of(request)
+            outcome = await self._finish_once(pending, answer, place=place)
+            return await self._conclude(request, answer.state, outcome)
+
+    async def _lead_on(self, request: Request, state: str) -> Response | None:
+        """Answer a second hit that comes when the first one has been answered.
+
+        The login's cookie is gone by then. What the browser has is the very session
+        that this login has brought; who has another one, or none, gets nothing.
+        """
+        before = (await self._visits.open(request.scope)).opened
+        outcome = await self._flows.outcome(state) if before else None
+        if outcome is None:
+            return None
+        opened = await self._site.sessions.open(outcome.cookie)
+        return go_to(outcome.location) if _are_same(before, opened) else None
 
     async def _finish_once(
         self, pending: OAuthState, answer: CallbackAnswer, *, place: Place
@@ -167,14 +190,15 @@ class LoginRoutes:
         if not isinstance(opened, OpenedSession):
             raise OAuthStateError(UNKNOWN_LOGIN)
         response = go_to(outcome.location)
-        add_cookies(response, self._clear_pending(request, state))
-        before = await self._visits.open(request.scope)
-        if before.opened is not None:
-            if before.opened.session.session_id == opened.session.session_id:
-                # A second hit, of a browser that has the session, maybe a newer form.
-                return response
-            response.background = BackgroundTask(self._site.sessions.end, before.opened)
-        return add_cookies(response, before.write_lines(opened))
+        visit = await self._visits.open(request.scope)
+        before = visit.opened
+        # A second hit may be of a browser that has the session, maybe a newer form.
+        if not _are_same(before, opened):
+            add_cookies(response, visit.write_lines(opened))
+            if before is not None:
+                response.background = BackgroundTask(self._site.sessions.end, before)
+        # Last: a browser that sends something meanwhile has one of the two.
+        return add_cookies(response, self._clear_pending(request, state))
 
     def _refuse(self, request: Request, error: OAuthError) -> Response:
         login_url = self._site.place_of(request).login_path({})
@@ -233,3 +257,9 @@ class LoginRoutes:
     def _login_cookies(self, request: Request) -> tuple[str, dict[str, list[str]]]:
         prefix = self._site.login_cookie(port_of(host_of(request.headers)))
         return prefix, parse_cookie_header(request.scope["headers"], prefix)
+
+
+def _are_same(one: OpenedSession | None, other: OpenedSession | Past | None) -> bool:
+    if not (isinstance(one, OpenedSession) and isinstance(other, OpenedSession)):
+        return False
+    return one.session.session_id == other.session.session_id
