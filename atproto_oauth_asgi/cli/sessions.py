@@ -130,8 +130,10 @@ async def _end(
     """Log out whatever the account has, as "log out everywhere" does."""
     # First what makes cookies worthless: a session must not move on meanwhile.
     await desk.tombstones.bury_account(did)
-    sessions = await desk.sessions.all_of(did)
-    kept = [await desk.sessions.end(each, code=LoggedOut.code) for each in sessions]
+    keys = await desk.sessions.keys_of(did)
+    kept = [
+        await desk.sessions.end_at(key, did=did, code=LoggedOut.code) for key in keys
+    ]
     count = sum(session is not None for session in kept)
     if options.json:
         terminal.line(json.dumps({"did": did, "ended": count}))

@@ -106,7 +106,8 @@ class HeldSessions:
             session = session.replace(
                 access_token="", refresh_token=None, expires_at=None
             )
-        value = self.sealed.seal(session).value
+        generation = await self.in_cookies.tombstones.generation(session.did)
+        value = self.sealed.seal(session, generation=generation).value
         self.in_store.check_size(value)
         return value
 
@@ -222,7 +223,7 @@ class HeldSessions:
         if isinstance(held, Reference):
             return await self.in_store.open(held)
         self.sealed.check(held)
-        await self.in_cookies.tombstones.check_lately(held.session)
+        await self.in_cookies.tombstones.check_lately(held)
         await self.in_cookies.confirm(held)
         return held
 

@@ -33,6 +33,7 @@ class OpenedSession:
         seen_at: when the person was here, to within some minutes, in Unix seconds.
         ends_at: when it ends whatever is renewed, in Unix seconds.
         is_kept: whether the session lies in the store, and the value refers to it.
+        generation: of the account's sessions, which a log-out everywhere ends.
     """
 
     session: OAuthSession
@@ -41,6 +42,7 @@ class OpenedSession:
     seen_at: float
     ends_at: float
     is_kept: bool = False
+    generation: str = ""
 
     def is_due(self, now: float) -> bool:
         """Return whether the access token is about to end.
@@ -120,28 +122,29 @@ class SealedSessions:
         self._lifetime = lifetime
         self._opened: OrderedDict[str, Held] = OrderedDict()
 
-    def seal(
-        self, session: OAuthSession, *, ends_at: float | None = None
-    ) -> OpenedSession:
-        """Return a session whose tokens have just come, with a new cookie value.
-
-        Args:
-            session: the session.
-            ends_at: when it ends; a new one lives as long as is configured.
-        """
+    def seal(self, session: OAuthSession, *, generation: str = "") -> OpenedSession:
+        """Return a new session with its cookie value; it lives as is configured."""
         now = self._clock()
-        if ends_at is None:
-            ends_at = self._lifetime.end_of(session)
-        return self._seal(session, renewed_at=now, seen_at=now, ends_at=ends_at)
+        opened = OpenedSession(
+            session=session,
+            value="",
+            renewed_at=now,
+            seen_at=now,
+            ends_at=self._lifetime.end_of(session),
+            generation=generation,
+        )
+        return self._seal(opened)
+
+    def seal_renewed(
+        self, opened: OpenedSession, session: OAuthSession
+    ) -> OpenedSession:
+        """Return a session whose new tokens have just come, with a new cookie value."""
+        now = self._clock()
+        return self._seal(replace(opened, session=session, renewed_at=now, seen_at=now))
 
     def seal_seen(self, opened: OpenedSession) -> OpenedSession:
         """Return a session with a cookie value that says: the person was here now."""
-        return self._seal(
-            opened.session,
-            renewed_at=opened.renewed_at,
-            seen_at=self._clock(),
-            ends_at=opened.ends_at,
-        )
+        return self._seal(replace(opened, seen_at=self._clock()))
 
     def refer(self, session: OAuthSession) -> Reference:
         """Return a reference to a session, with a new cookie value."""
@@ -202,26 +205,13 @@ class SealedSessions:
         """Return whether it should be noted that the person was here."""
         return self._lifetime.wants_note(opened.seen_at, now=self._clock())
 
-    def _seal(
-        self,
-        session: OAuthSession,
-        *,
-        renewed_at: float,
-        seen_at: float,
-        ends_at: float,
-    ) -> OpenedSession:
-        times = f"{renewed_at!r} {seen_at!r} {ends_at!r}"
-        text = f"{times}\n{serialize_oauth_session(session)}"
-        value = self._seal_text(_SESSION, text)
-        opened = OpenedSession(
-            session=session,
-            value=value,
-            renewed_at=renewed_at,
-            seen_at=seen_at,
-            ends_at=ends_at,
-        )
-        self._keep(value, opened)
-        return opened
+    def _seal(self, opened: OpenedSession) -> OpenedSession:
+        times = f"{opened.renewed_at!r} {opened.seen_at!r} {opened.ends_at!r}"
+        session = serialize_oauth_session(opened.session)
+        text = f"{times} {opened.generation}\n{session}"
+        sealed = replace(opened, value=self._seal_text(_SESSION, text))
+        self._keep(sealed.value, sealed)
+        return sealed
 
     def _seal_text(self, form: str, text: str) -> str:
         return self._sealer.seal(
@@ -272,7 +262,8 @@ def _read(text: str, value: str, *, lifetime: Lifetime) -> Held:
 
 def _read_session(text: str, value: str, *, lifetime: Lifetime) -> OpenedSession:
     head, _, rest = text.partition("\n")
-    renewed_at, seen_at, ends_at = map(float, head.split(" "))
+    words = head.split(" ")
+    renewed_at, seen_at, ends_at = map(float, words[:3])
     session = deserialize_oauth_session(rest)
     return OpenedSession(
         session=session,
@@ -281,6 +272,7 @@ def _read_session(text: str, value: str, *, lifetime: Lifetime) -> OpenedSession
         seen_at=seen_at,
         # The limit may have been lowered since.
         ends_at=min(ends_at, lifetime.end_of(session)),
+        generation="".join(words[3:]),
     )
 
 

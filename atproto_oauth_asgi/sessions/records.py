@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from atproto_oauth_asgi.sessions.outcomes import ENDINGS
 from atproto_oauth_asgi.sessions.record_sealer import RecordSealer, SealedOtherwise
 from atproto_oauth_asgi.stores.base import Record, RecordStore
 from atproto_oauth_asgi.stores.locks import Lease
+
+_log = logging.getLogger("atproto_oauth_asgi")
 
 _ENDING_KEPT_S = 30 * 24 * 3600.0
 _TRIES = 5
@@ -128,7 +131,7 @@ class RecordedSessions:
         if session_id is not None:
             kept = await self.load(did, session_id)
             return None if kept is None else kept.session
-        found, problems = await self.load_all(await self._keys_of(did))
+        found, problems = await self.load_all(await self.keys_of(did))
         if problems and not found:
             raise problems[0]
         usable = list(filter(is_usable, found))
@@ -145,9 +148,17 @@ class RecordedSessions:
         record = await self._store.load(KIND, key)
         return None if record is None else self._open(record, key)
 
+    async def keys_of(
+        self, did: str, *, but: OAuthSession | None = None
+    ) -> Sequence[str]:
+        """Return where the sessions of an account lie, except for one."""
+        spared = but and _key_of(did, but.session_id)
+        keys = await self._store.keys(KIND, _owner_of(did))
+        return [key for key in keys if key != spared]
+
     async def all_of(self, did: str) -> list[OAuthSession]:
         """Return the sessions of an account that can be opened."""
-        return (await self.load_all(await self._keys_of(did)))[0]
+        return (await self.load_all(await self.keys_of(did)))[0]
 
     async def load_all(
         self, keys: Iterable[str]
@@ -221,30 +232,37 @@ class RecordedSessions:
             await self._save_mark(kept, TRIED)
 
     async def end(self, session: OAuthSession, *, code: str) -> OAuthSession | None:
+        """End a session; see ``end_at``."""
+        key = _key_of(session.did, session.session_id)
+        return await self.end_at(key, did=session.did, code=code)
+
+    async def end_at(self, key: str, *, did: str, code: str) -> OAuthSession | None:
         """Put the reason in place of a session; its tokens are gone from the store.
 
+        A record that cannot be opened here is ended, too: nobody is to go on with it.
+
         Returns:
-            The state that was kept; None if there was none, or it has ended already.
+            The state that was kept; None if there was none that can be read, or it has
+            ended already.
 
         Raises:
             StoreError: the store does not answer.
         """
-        key = _key_of(session.did, session.session_id)
         for _ in range(_TRIES):
             record = await self._store.load(KIND, key)
             try:
                 kept = None if record is None else self._open(record, key).session
             except SessionError:
                 return None
-            except StoreError:
-                # Sealed with a secret that is gone: there is nothing to revoke.
+            except StoreError as error:
+                _log.warning("tokens not revoked: did=%s: %s", did, error)
                 kept = None
             version = await self._store.save(
                 KIND,
                 key,
                 self._sealer.seal(f"{_ENDED} {code}", kind=KIND, key=key),
                 expires_at=self._sealer.clock() + _ENDING_KEPT_S,
-                owner=_owner_of(session.did),
+                owner=_owner_of(did),
                 if_version=record.version if record else 0,
             )
             if version is not None:
@@ -288,9 +306,6 @@ class RecordedSessions:
             owner=_owner_of(session.did),
             if_version=if_version,
         )
-
-    async def _keys_of(self, did: str) -> Sequence[str]:
-        return await self._store.keys(KIND, _owner_of(did))
 
     def _open(self, record: Record, key: str) -> KeptSession:
         head, _, text = self._sealer.unseal(record, kind=KIND, key=key).partition("\n")

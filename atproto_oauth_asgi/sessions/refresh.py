@@ -95,7 +95,7 @@ class RefreshCoordinator:
         if isinstance(newest, Reference):
             return newest
         if newest is not opened:
-            await self.tombstones.check(newest.session)
+            await self.tombstones.check(newest)
             if not (may_send and newest.is_due(self._clock())):
                 return newest
         if newest.session.refresh_token is None:
@@ -118,7 +118,7 @@ class RefreshCoordinator:
             StoreError: the store does not answer.
         """
         newest = await self._newest(opened)
-        await self.tombstones.check(opened.session)
+        await self.tombstones.check(opened)
         return newest
 
     def knows(self, opened: OpenedSession) -> bool:
@@ -215,19 +215,19 @@ class RefreshCoordinator:
                 return later
             raise told from error
         # Nothing comes between the answer and the save.
-        sealed = self._sessions.seal(session, ends_at=opened.ends_at)
+        sealed = self._sessions.seal_renewed(opened, session)
         renewed = await patiently(lambda: self._fit(sealed))
         counts = await self._outcomes.keep(opened, renewed, version=_version(marks))
         self._pauses.forget(outcome_key(opened))
-        await self._check_still_alive(session)
+        await self._check_still_alive(sealed)
         return counts
 
-    async def _check_still_alive(self, session: OAuthSession) -> None:
+    async def _check_still_alive(self, renewed: OpenedSession) -> None:
         """Revoke the new tokens if somebody has logged out while they were fetched."""
         try:
-            await self.tombstones.check(session)
+            await self.tombstones.check(renewed)
         except LoggedOut:
-            await revoke_quietly(self._revoke, session)
+            await revoke_quietly(self._revoke, renewed.session)
             raise
 
     async def _note_failure(

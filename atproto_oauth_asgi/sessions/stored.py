@@ -126,9 +126,7 @@ class StoredSessions:
             StoreError: the store does not answer.
         """
         kept = await self._records.end(session, code=LoggedOut.code)
-        if kept is not None:
-            # Somebody who has clicked "log out" may close the browser at once.
-            await run_shielded(lambda: self.revoke_quietly(kept))
+        await self._revoke(kept)
 
     async def end_all(self, but: OAuthSession) -> None:
         """Log the other sessions of an account out that lie in the store.
@@ -136,9 +134,9 @@ class StoredSessions:
         Raises:
             StoreError: the store does not answer; some may have been ended.
         """
-        for session in await self._records.all_of(but.did):
-            if session.session_id != but.session_id:
-                await self.end(session)
+        for key in await self._records.keys_of(but.did, but=but):
+            kept = await self._records.end_at(key, did=but.did, code=LoggedOut.code)
+            await self._revoke(kept)
 
     async def move_if_too_large(
         self, opened: OpenedSession
@@ -154,6 +152,11 @@ class StoredSessions:
             _log.info("session moved into the store: did=%s", opened.session.did)
             return await self.begin(opened.session)
         return opened
+
+    async def _revoke(self, kept: OAuthSession | None) -> None:
+        if kept is not None:
+            # Somebody who has clicked "log out" may close the browser at once.
+            await run_shielded(lambda: self.revoke_quietly(kept))
 
     async def revoke_quietly(self, session: OAuthSession) -> None:
         """Revoke tokens that nobody will use; a server that fails is only logged."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 
 from atproto_oauth_asgi.exceptions import LoggedOut
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.sessions.lifecycle import OpenedSession, record_key
-from atproto_oauth_asgi.sessions.marks import read_number
 from atproto_oauth_asgi.stores.base import RecordStore
 
 _KIND = "tombstone"
@@ -26,30 +26,42 @@ class Tombstones:
         self._clock = clock
         self._alive: OrderedDict[str, float] = OrderedDict()
 
-    async def check(self, session: OAuthSession) -> None:
+    async def check(self, opened: OpenedSession) -> None:
         """Check that nobody has logged this session out.
 
         Raises:
             LoggedOut: somebody has.
             StoreError: the store does not answer.
         """
+        session = opened.session
         self._alive.pop(session.session_id, None)
         if await self._store.load(_KIND, _key_of(session)):
             raise LoggedOut("the session was logged out")
-        everywhere = await self._store.load(_KIND, _account_key(session.did))
-        if everywhere and session.created_at.timestamp() <= read_number(everywhere):
+        if await self.generation(session.did) not in {"", opened.generation}:
             raise LoggedOut("the account was logged out everywhere")
         self._alive[session.session_id] = self._clock()
         if len(self._alive) > _ANSWERS_KEPT:
             self._alive.popitem(last=False)
 
-    async def check_lately(self, session: OAuthSession) -> None:
+    async def generation(self, did: str) -> str:
+        """Return which generation of the account's sessions begins now.
+
+        A log-out everywhere ends one and begins another. It is a name and no time, as
+        the clocks of hosts differ; empty where there was no such log-out.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        record = await self._store.load(_KIND, _account_key(did))
+        return "" if record is None else record.value.decode("ascii", "replace")
+
+    async def check_lately(self, opened: OpenedSession) -> None:
         """Check the same; an answer of the last two seconds will do.
 
         A log-out through this process is known at once.
         """
-        if not self.are_current(session):
-            await self.check(session)
+        if not self.are_current(opened.session):
+            await self.check(opened)
 
     def are_current(self, session: OAuthSession) -> bool:
         """Return whether the last two seconds have told that nobody has done so."""
@@ -74,12 +86,11 @@ class Tombstones:
         Raises:
             StoreError: the store does not answer.
         """
-        now = self._clock()
         await self._store.save(
             _KIND,
             _account_key(did),
-            repr(now).encode(),
-            expires_at=now + _ACCOUNT_KEPT_S,
+            secrets.token_urlsafe(8).encode(),
+            expires_at=self._clock() + _ACCOUNT_KEPT_S,
         )
         self._alive.clear()
 

@@ -281,7 +281,7 @@ async def test_end_when_the_session_was_renewed_then_the_newest_token_is_revoked
     house.clock.now += HOUR_S
     for each in (opened, renewed):
         with pytest.raises(SessionRevoked):
-            await house.coordinator.tombstones.check(each.session)
+            await house.coordinator.tombstones.check(each)
         with pytest.raises(SessionRevoked):
             await house.coordinator.refresh(each)
 
@@ -370,7 +370,7 @@ async def test_end_when_the_server_fails_then_it_is_over_all_the_same(
     house.coordinator._revoke = fail
     await house.coordinator.end(opened)
     with pytest.raises(SessionRevoked):
-        await house.coordinator.tombstones.check(opened.session)
+        await house.coordinator.tombstones.check(opened)
 
 
 @pytest.mark.covers("LOGOUT-02", "OUT-02")
@@ -385,7 +385,7 @@ async def test_end_when_the_server_hangs_then_gives_up_in_time(
     with anyio.fail_after(5):
         await house.coordinator.end(opened)
     with pytest.raises(SessionRevoked):
-        await house.coordinator.tombstones.check(opened.session)
+        await house.coordinator.tombstones.check(opened)
 
 
 @pytest.mark.covers("LOGOUT-02")

@@ -20,7 +20,7 @@ from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.sessions.lifecycle import OpenedSession, Reference
 from atproto_oauth_asgi.sessions.tokens import BeforeSend
 from atproto_oauth_asgi.stores import MemoryStore, Record
-from tests.sessions.making import ALICE, HOUR_S, NOW, Clock, make_session, when
+from tests.sessions.making import ALICE, HOUR_S, NOW, Clock, make_session
 from tests.web.desk import HELLO, LATER, Desk, noise, set_cookies
 from tests.web.driving import Sent, ask, http_scope
 
@@ -249,40 +249,6 @@ async def test_server_mode_when_secrets_rotate_then_reference_and_record_follow(
     cookie = next_cookie(sent, cookie)
     assert (await after.get("/", cookie)).body == ALICE.encode()
     assert (await both.get("/", cookie)).header("set-cookie") == []
-
-
-# --- everywhere ----------------------------------------------------------------------
-
-
-@pytest.mark.covers("LOGOUT-05", "SESS-13", "SES-06")
-@pytest.mark.parametrize("mode", ["cookie", "server"])
-async def test_logout_when_everywhere_then_all_of_the_account_and_nobody_else(
-    mode: str,
-) -> None:
-    """Other browsers of the person are out at once; a later login is not."""
-    office = Office(session=mode)
-    mine, other = [
-        await office.log_in(make_session(expires_at=LATER)) for _ in range(2)
-    ]
-    bobs = await office.log_in(make_session(did=BOB, expires_at=LATER))
-    sent = await log_out(office, mine, everywhere="1")
-    assert sent.status == 303
-    assert (await office.get("/", other)).body == b"nobody"
-    assert (await office.get("/", bobs)).body == BOB.encode()
-    office.clock.now += 1
-    later = make_session(expires_at=LATER, created_at=when(office.clock.now))
-    late = await office.log_in(later)
-    assert (await office.get("/", late)).body == ALICE.encode()
-    revoked = 2 if mode == "server" else 1
-    assert len(office.server.revoked) == revoked
-
-
-async def test_logout_when_everywhere_is_off_then_only_this_one() -> None:
-    """A form may hold the field without meaning it."""
-    office = Office()
-    mine, other = [await office.log_in() for _ in range(2)]
-    await log_out(office, mine, everywhere="0")
-    assert (await office.get("/", other)).body == ALICE.encode()
 
 
 # --- idle time in a cookie -----------------------------------------------------------
