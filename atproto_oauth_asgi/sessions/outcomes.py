@@ -63,6 +63,10 @@ _UNSAVED_KEPT = 1000
 _TRIES = 5
 
 
+class CookieOutrun(SessionExpired):
+    """A browser has shown a later cookie of the session; this one is of no use."""
+
+
 class Outcomes:
     """Finds and keeps outcomes, for all who share the store."""
 
@@ -223,7 +227,7 @@ class Outcomes:
         session = opened.session
         record = await self._store.load(_REACHED, record_key(session.session_id))
         if record is not None and read_number(record) > session.renewals:
-            raise SessionExpired("this cookie is older than one that came after it")
+            raise CookieOutrun("this cookie is older than one that came after it")
 
     async def _save_another(self) -> None:
         """Save what could not be saved, as soon as the store answers again.

@@ -31,7 +31,7 @@ from atproto_oauth_asgi.sessions.lifecycle import (
     record_key,
 )
 from atproto_oauth_asgi.sessions.marks import LEASE_S, Mark, as_interrupted
-from atproto_oauth_asgi.sessions.outcomes import Outcomes, outcome_key
+from atproto_oauth_asgi.sessions.outcomes import CookieOutrun, Outcomes, outcome_key
 from atproto_oauth_asgi.sessions.patience import patiently
 from atproto_oauth_asgi.sessions.pauses import Pauses
 from atproto_oauth_asgi.sessions.revocation import Revoke, revoke_quietly
@@ -91,7 +91,13 @@ class RefreshCoordinator:
             SessionError: the session has ended.
             StoreError: the store does not answer.
         """
-        newest = await self._newest(opened)
+        try:
+            newest = await self._newest(opened)
+        except CookieOutrun as error:
+            if may_send:
+                raise
+            # As in a long WebSocket: the session goes on, in what the browser has now.
+            raise RefreshUnavailable(str(error)) from error
         if isinstance(newest, Reference):
             return newest
         if newest is not opened:

@@ -24,7 +24,7 @@ from atproto_oauth_asgi.sessions.lifecycle import OpenedSession, Reference
 from tests.sessions.making import ALICE, HOUR_S, SECRET, Clock, make_session
 from tests.web.desk import HELLO, LATER, Desk, noise
 from tests.web.driving import ask, websocket_scope
-from tests.web.test_session_modes import BOB, Counting, Office, log_out
+from tests.web.test_session_modes import BOB, Counting, Office, log_out, next_cookie
 
 OTHER_SECRET = b"another secret of the tests, also 32 bytes"
 TOO_LARGE = "".join(noise(9000))
@@ -210,6 +210,37 @@ async def test_websocket_when_logged_out_meanwhile_then_gets_no_new_tokens(
     cookie = await office.log_in()
     await ask(office.app, websocket_scope(headers=[cookie]))
     assert office.server.sent == []
+
+
+@pytest.mark.covers("REF-21", "RFR-16")
+@pytest.mark.anyio
+async def test_websocket_when_its_tokens_were_renewed_long_ago_then_nobody_is_lost() -> (
+    None
+):
+    """The session goes on in the browser's newer cookie; the socket gets no tokens."""
+    lost: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await HELLO(scope, receive, send)
+            return
+        await send({"type": "websocket.accept"})
+        office.clock.now += HOUR_S
+        newer = next_cookie(await office.get("/", cookie), cookie)
+        assert newer != cookie
+        assert (await office.get("/", newer)).body == ALICE.encode()
+        office.clock.now += 400
+        with pytest.raises(RefreshUnavailable):
+            await scope["atproto"]._visit.current()
+        assert scope["atproto"].did == ALICE
+        assert (await office.get("/", newer)).body == ALICE.encode()
+
+    office = Office(
+        app, session="cookie", on_session_lost=lambda *told: lost.append(told)
+    )
+    cookie = await office.log_in()
+    await ask(office.app, websocket_scope(headers=[cookie]))
+    assert (len(office.server.sent), lost) == (1, [])
 
 
 @cache
