@@ -236,6 +236,8 @@ class Outcomes:
         """
         if self._unsaved:
             key, unsaved = next(iter(self._unsaved.items()))
+            # One that always fails keeps no other from its turn.
+            self._unsaved.move_to_end(key)
             with suppress(StoreError):
                 await self._save_renewed(unsaved)
                 self._unsaved.pop(key, None)

@@ -167,25 +167,29 @@ class SharedRenewal:
         Another process that is asked first would take it for lost.
         """
         if self._unsaved:
-            _, (session, was_kept) = next(iter(self._unsaved.items()))
+            key, (session, was_kept) = next(iter(self._unsaved.items()))
+            # One that always fails keeps no other from its turn, nor anybody waiting.
+            self._unsaved.move_to_end(key)
             with suppress(SessionError, StoreError):
-                await self._save(session, was_kept=was_kept)
+                await self._save_now(session, was_kept=was_kept)
 
     async def _save(
         self, renewed: OAuthSession, *, was_kept: bool, mark: Mark | None = None
     ) -> None:
-        key = tokens_key(renewed)
-        self._unsaved[key] = (renewed, was_kept)
+        self._unsaved[tokens_key(renewed)] = (renewed, was_kept)
         if len(self._unsaved) > _UNSAVED_KEPT:
             self._unsaved.popitem(last=False)
+        await patiently(lambda: self._save_now(renewed, was_kept=was_kept, mark=mark))
+
+    async def _save_now(
+        self, renewed: OAuthSession, *, was_kept: bool, mark: Mark | None = None
+    ) -> None:
         try:
-            await patiently(
-                lambda: self._keeper.save(renewed, was_kept=was_kept, mark=mark)
-            )
+            await self._keeper.save(renewed, was_kept=was_kept, mark=mark)
         except SessionError as error:
             await self._drop(renewed, error)
             raise
-        self._unsaved.pop(key, None)
+        self._unsaved.pop(tokens_key(renewed), None)
 
     async def _drop(self, session: OAuthSession, ending: SessionError) -> None:
         """Revoke tokens that came too late: the session was logged out meanwhile."""

@@ -347,6 +347,32 @@ async def test_outcome_when_the_store_is_back_then_is_saved_by_any_request(
     assert len(house.server.sent) == 1
 
 
+async def test_outcome_when_another_can_never_be_saved_then_has_its_turn_all_the_same(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that the store refuses for ever stands in nobody's way."""
+    process = house.process()
+    refused = make_sessions(house.clock).seal(make_session())
+    house.store.failures = 100
+    for opened in (refused, house.opened):
+        with pytest.raises(StoreError):
+            await process.refresh(opened)
+    house.store.failures = 0
+    save = house.store.save
+
+    async def save_others(kind: str, key: str, *args: Any, **named: Any) -> int | None:
+        if key == outcome_key(refused):
+            raise StoreError("too large")
+        return await save(kind, key, *args, **named)
+
+    monkeypatch.setattr(house.store, "save", save_others)
+    for _ in range(2):
+        await process.newest(make_sessions(house.clock).seal(make_session()))
+    house.clock.now += LEASE_S
+    adopted = await house.process().refresh(house.opened)
+    assert adopted.session.refresh_token == house.server.given[-1]
+
+
 @pytest.mark.covers("REF-15")
 async def test_end_when_somebody_else_has_renewed_then_their_tokens_stay(
     house: House,

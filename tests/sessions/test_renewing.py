@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -798,6 +799,45 @@ async def test_unsaved_when_the_store_is_back_then_others_find_it(
     server.clock.now += 60
     assert (await other.renewals.renew(session)).refresh_token == "r+"
     assert server.sent == ["r"]
+
+
+async def test_unsaved_when_another_can_never_be_saved_then_has_its_turn_all_the_same(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that the store refuses for ever stands in nobody's way, nor holds up."""
+
+    class Refusing(MemorySessionStore):
+        refuses: Sequence[str] = ()
+        tries = 0
+
+        @override
+        async def save_session(self, session: OAuthSession) -> None:
+            self.tries += 1
+            if session.did in self.refuses:
+                raise StoreError("too large")
+            await super().save_session(session)
+
+    store = Refusing()
+    kept = OnePerAccount(store)
+    sessions = [
+        make_session(did="did:plc:" + letter * 24, refresh_token=letter)
+        for letter in "ab"
+    ]
+    one = Process(server, kept)
+    for session in sessions:
+        await kept.save_new(session)
+        store.refuses = [each.did for each in sessions]
+        with pytest.raises(StoreError):
+            await one.renewals.renew(session)
+        store.refuses = []
+    refused, other = sessions
+    store.refuses, store.tries = [refused.did], 0
+    for _ in range(2):
+        await one.renewals.save_another()
+    assert store.tries == 2
+    newest = await kept.find(other.did, None, anybody)
+    assert newest is not None
+    assert newest.refresh_token == "b+"
 
 
 async def test_end_when_the_server_is_slow_then_nobody_renews_it_meanwhile(
