@@ -60,7 +60,7 @@ def build_held_sessions(
         store=store,
         sessions=sealed,
         send=services.unkept.renew,
-        revoke=services.unkept.end,
+        revoke=in_store.give_back,
         fit=in_store.move_if_too_large,
         clock=clock,
     )
@@ -210,6 +210,8 @@ class HeldSessions:
             # This one comes last: who holds none cannot ask again after a failure.
             await self.in_store.end_all(opened.session)
             await self.in_cookies.tombstones.bury_account(did)
+            # Of those that have moved into the store meanwhile.
+            await self.in_store.end_all(opened.session)
         if opened.is_kept:
             # Of one that was moved into the store an older cookie may be about.
             await self.in_cookies.tombstones.bury(opened)

@@ -12,7 +12,7 @@ used is not sent for a cookie that comes out of a backup.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from atproto_oauth_asgi.exceptions import (
@@ -67,6 +67,10 @@ class CookieOutrun(SessionExpired):
     """A browser has shown a later cookie of the session; this one is of no use."""
 
 
+Fit = Callable[[OpenedSession], Awaitable[OpenedSession | Reference]]
+"""Gives what fits into cookies: a session, or a reference to one put elsewhere."""
+
+
 class Outcomes:
     """Finds and keeps outcomes, for all who share the store."""
 
@@ -75,10 +79,12 @@ class Outcomes:
         *,
         store: RecordStore,
         sessions: SealedSessions,
+        fit: Fit,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._sessions = sessions
+        self._fit = fit
         self._clock = clock
         self._confirmed: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._unsaved: OrderedDict[str, _Unsaved] = OrderedDict()
@@ -137,16 +143,12 @@ class Outcomes:
         await self._save(opened, TRIED, if_version=mark.version)
 
     async def keep(
-        self,
-        before: OpenedSession,
-        renewed: OpenedSession | Reference,
-        *,
-        version: int,
+        self, before: OpenedSession, renewed: OpenedSession, *, version: int
     ) -> OpenedSession | Reference:
         """Keep what a session has become, in place of its mark; return what counts.
 
         That is what somebody else has kept, if this one was so slow that others took it
-        for dead.
+        for dead. What fits into no cookie is put elsewhere first.
 
         Raises:
             SessionError: others found the session ended meanwhile.
@@ -157,9 +159,8 @@ class Outcomes:
         unsaved = self._unsaved[key] = (renewed, before, version)
         if len(self._unsaved) > _UNSAVED_KEPT:
             self._unsaved.popitem(last=False)
-        is_saved = await patiently(lambda: self._save_renewed(unsaved))
-        self._unsaved.pop(key, None)
-        return renewed if is_saved else await self.find(before) or renewed
+        fitting, is_saved = await patiently(lambda: self._save_renewed(unsaved))
+        return fitting if is_saved else await self.find(before) or fitting
 
     async def end(
         self, opened: OpenedSession, *, code: str, version: int
@@ -238,9 +239,8 @@ class Outcomes:
             key, unsaved = next(iter(self._unsaved.items()))
             # One that always fails keeps no other from its turn.
             self._unsaved.move_to_end(key)
-            with suppress(StoreError):
+            with suppress(SessionError, StoreError):
                 await self._save_renewed(unsaved)
-                self._unsaved.pop(key, None)
 
     def _open(self, text: str, before: OpenedSession) -> OpenedSession | Reference:
         found = self._sessions.read(text)
@@ -249,10 +249,21 @@ class Outcomes:
             raise RefreshUnavailable("the renewed session cannot be read here now")
         return found
 
-    async def _save_renewed(self, unsaved: _Unsaved) -> bool:
-        """Return whether it was saved; somebody else's outcome is never replaced."""
+    async def _save_renewed(
+        self, unsaved: _Unsaved
+    ) -> tuple[OpenedSession | Reference, bool]:
+        """Return what fits, and if it was saved; no outcome of others is replaced."""
         renewed, before, version = unsaved
-        return await self._save_over_marks(before, renewed.value, version=version)
+        key = outcome_key(before)
+        try:
+            fitting = await self._fit(renewed)
+        except SessionError:
+            self._unsaved.pop(key, None)
+            raise
+        text = fitting.value
+        is_saved = await self._save_over_marks(before, text, version=version)
+        self._unsaved.pop(key, None)
+        return fitting, is_saved
 
     async def _save_over_marks(
         self, before: OpenedSession, text: str, *, version: int
@@ -280,7 +291,7 @@ class Outcomes:
 
 
 # What a session has become, what it was, and the version of the mark.
-_Unsaved = tuple[OpenedSession | Reference, OpenedSession, int]
+_Unsaved = tuple[OpenedSession, OpenedSession, int]
 
 
 def outcome_key(opened: OpenedSession) -> str:

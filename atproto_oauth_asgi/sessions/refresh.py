@@ -15,7 +15,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 import anyio
 
 from atproto_oauth_asgi.exceptions import (
-    LoggedOut,
     OAuthError,
     RefreshUnavailable,
     SessionError,
@@ -31,8 +30,12 @@ from atproto_oauth_asgi.sessions.lifecycle import (
     record_key,
 )
 from atproto_oauth_asgi.sessions.marks import LEASE_S, Mark, as_interrupted
-from atproto_oauth_asgi.sessions.outcomes import CookieOutrun, Outcomes, outcome_key
-from atproto_oauth_asgi.sessions.patience import patiently
+from atproto_oauth_asgi.sessions.outcomes import (
+    CookieOutrun,
+    Fit,
+    Outcomes,
+    outcome_key,
+)
 from atproto_oauth_asgi.sessions.pauses import Pauses
 from atproto_oauth_asgi.sessions.revocation import Revoke, revoke_quietly
 from atproto_oauth_asgi.sessions.tokens import BeforeSend, check_lease
@@ -53,9 +56,6 @@ _LONGEST_CHAIN = 100
 Send = Callable[[OAuthSession, BeforeSend], Awaitable[OAuthSession]]
 """Renews a session."""
 
-Fit = Callable[[OpenedSession], Awaitable[OpenedSession | Reference]]
-"""Gives what fits into cookies: a session, or a reference to one put elsewhere."""
-
 
 class RefreshCoordinator:
     """Renews sessions of cookies, for all requests of all who share the store."""
@@ -74,10 +74,9 @@ class RefreshCoordinator:
         self._sessions = sessions
         self._send = send
         self._revoke = revoke
-        self._fit = fit
         self._clock = clock
         self._pauses = Pauses(clock=clock)
-        self._outcomes = Outcomes(store=store, sessions=sessions, clock=clock)
+        self._outcomes = Outcomes(store=store, sessions=sessions, fit=fit, clock=clock)
         self.tombstones: Tombstones = Tombstones(store, clock=clock)
 
     async def refresh(
@@ -221,20 +220,24 @@ class RefreshCoordinator:
                 return later
             raise told from error
         # Nothing comes between the answer and the save.
-        sealed = self._sessions.seal_renewed(opened, session)
-        renewed = await patiently(lambda: self._fit(sealed))
-        counts = await self._outcomes.keep(opened, renewed, version=_version(marks))
-        self._pauses.forget(outcome_key(opened))
-        await self._check_still_alive(sealed)
-        return counts
+        renewed = self._sessions.seal_renewed(opened, session)
+        return await self._keep(opened, renewed, version=_version(marks))
 
-    async def _check_still_alive(self, renewed: OpenedSession) -> None:
-        """Revoke the new tokens if somebody has logged out while they were fetched."""
+    async def _keep(
+        self, opened: OpenedSession, renewed: OpenedSession, *, version: int
+    ) -> OpenedSession | Reference:
+        """Keep new tokens; revoke them if somebody has ended the session meanwhile."""
         try:
+            counts = await self._outcomes.keep(opened, renewed, version=version)
+            self._pauses.forget(outcome_key(opened))
             await self.tombstones.check(renewed)
-        except LoggedOut:
+        except (CookieOutrun, RefreshUnavailable):
+            # The session lives, maybe with these very tokens.
+            raise
+        except SessionError:
             await revoke_quietly(self._revoke, renewed.session)
             raise
+        return counts
 
     async def _note_failure(
         self, error: OAuthError, opened: OpenedSession, *, marks: list[Mark]

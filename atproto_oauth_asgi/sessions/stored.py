@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from atproto_oauth_asgi.exceptions import (
@@ -11,7 +12,9 @@ from atproto_oauth_asgi.exceptions import (
     CookieTooLarge,
     LoggedOut,
     RefreshUnavailable,
+    SessionError,
     SessionExpired,
+    StoreError,
 )
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.network.beside import run_shielded
@@ -143,15 +146,31 @@ class StoredSessions:
     ) -> OpenedSession | Reference:
         """Return a session as it is, or a reference to it where it fits no browser.
 
+        One that comes late replaces nothing: others may have renewed it there, or ended
+        it, meanwhile.
+
         Raises:
+            SessionError: it was ended there.
             StoreError: the store does not answer.
         """
         try:
             self.check_size(opened.value)
         except CookieTooLarge:
+            await self._records.save_renewed(opened.session, was_kept=False)
             _log.info("session moved into the store: did=%s", opened.session.did)
-            return await self.begin(opened.session)
+            return self._sealed.refer(opened.session)
         return opened
+
+    async def give_back(self, session: OAuthSession) -> None:
+        """Revoke tokens of a cookie that is over; if they lie here by now, that ends.
+
+        Raises:
+            AuthorizationServerError, DiscoveryError, TransportError: of the server.
+        """
+        with suppress(SessionError, StoreError):
+            if await self._records.load(session.did, session.session_id) is not None:
+                await self._records.end(session, code=LoggedOut.code)
+        await self._services.unkept.end(session)
 
     async def _revoke(self, kept: OAuthSession | None) -> None:
         if kept is not None:

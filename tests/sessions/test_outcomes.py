@@ -85,7 +85,9 @@ class House:
 
     def outcomes(self) -> Outcomes:
         sessions = make_sessions(self.clock)
-        return Outcomes(store=self.store, sessions=sessions, clock=self.clock)
+        return Outcomes(
+            store=self.store, sessions=sessions, fit=as_it_is, clock=self.clock
+        )
 
     async def kill_before_send(self) -> None:
         """Somebody has said that it will send, and was never heard of again."""
