@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Annotated, Any
 from urllib.parse import parse_qs, urlsplit
@@ -152,15 +153,35 @@ def test_page_when_a_permission_is_missing_then_asked_for_and_back(
     login_as(browser, "alice.test")
     html = open_interstitial(browser, f"{path}?draft=1")
     assert "One more permission" in html
-    assert Reader(html).fields["identifier"] == "alice.test"
+    alice = atproto_network.accounts["alice.test"]
+    assert "@alice.test" in html
+    assert Reader(html).fields["identifier"] == alice.did
     back = browser.get(
         approve(step_up(browser, html), "alice.test"), headers=COMING_BACK
     )
     assert (back.status_code, back.headers["location"]) == (303, f"{path}?draft=1")
     answer = browser.get(back.headers["location"], headers=NAVIGATION)
-    assert answer.text == atproto_network.accounts["alice.test"].did
+    assert answer.text == alice.did
     granted = browser.get("/oauth/session").json()["scope"].split()
     assert sorted(granted) == sorted(["atproto", POST, LIKE])
+
+
+def test_page_when_the_handle_is_somebody_elses_by_now_then_the_same_account_is_asked(
+    browser: TestClient, atproto_network: AtprotoNetwork
+) -> None:
+    """Names move; who is logged in is who gets the further permission."""
+    login_as(browser, "alice.test")
+    alice = atproto_network.accounts["alice.test"]
+    html = open_interstitial(browser)
+    atproto_network.create_account("alice.test", "another password")
+    renamed = replace(alice, handle="renamed.test")
+    atproto_network.accounts[renamed.handle] = renamed
+    back = browser.get(approve(step_up(browser, html), renamed), headers=COMING_BACK)
+    assert back.status_code == 303
+    [*_, pushed] = [x for x in atproto_network.traffic if x.path == "/oauth/par"]
+    assert parse_qs(pushed.body.decode())["login_hint"] == [alice.did]
+    assert browser.get("/oauth/session").json()["did"] == alice.did
+    assert POST in browser.get("/oauth/session").json()["scope"]
 
 
 def test_page_when_opened_then_nothing_is_begun(

@@ -35,7 +35,8 @@ class PermissionForm:
 
     Attributes:
         action: path that the form is posted to.
-        account: handle or DID of who is logged in, and is to be asked.
+        account: handle or DID of who is logged in, as the page names them.
+        did: theirs: who is to be asked, whoever has the handle by now.
         scope: for the login that brings what is missing.
         missing: what that is.
         return_to: passed on in a hidden field.
@@ -45,6 +46,7 @@ class PermissionForm:
 
     action: str
     account: str
+    did: str
     scope: str
     missing: Sequence[str]
     return_to: str
@@ -67,7 +69,7 @@ def permission_page(form: PermissionForm, *, look: Look) -> Response:
         "missing": missing,
     }
     fields = {
-        "identifier": form.account,
+        "identifier": form.did,
         "scope": form.scope,
         "return_to": form.return_to,
     }
@@ -106,6 +108,7 @@ def show_permission(
     form = PermissionForm(
         action=place.login_action,
         account=session.handle or session.did,
+        did=session.did,
         scope=scope,
         missing=missing,
         return_to=place.return_to(fields.get("return_to")),

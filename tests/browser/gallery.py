@@ -89,6 +89,7 @@ def _permission(*, is_again: bool) -> Response:
     form = PermissionForm(
         action="/oauth/login",
         account="alice.example.com",
+        did="did:plc:ewvi7nxzyoun6zhxrhs64oiz",
         scope="atproto repo:com.example.post",
         missing=["repo:com.example.post"],
         return_to="/write",
