@@ -6,21 +6,14 @@ async def notes(request): ...
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from functools import wraps
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 
-from atproto_oauth_asgi.web.arrivals import (
-    CHALLENGE,
-    LOG_IN_FIRST,
-    SEE_OTHER,
-    UNAUTHORIZED,
-    login_location,
-)
 from atproto_oauth_asgi.web.auth import ATProtoAuth, current_auth
+from atproto_oauth_asgi.web.guarding import guard
 from atproto_oauth_asgi.web.permissions import check_required, find_refusal
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -62,7 +55,7 @@ def login_required(view: _F) -> _F:
     A browser that opens the page is sent to log in, and then back; anything else is
     answered 401. For async views and plain ones.
     """
-    return _guarded(view, _refuse_nobody)
+    return _guarded(view, ())
 
 
 def require_scope(*required: str) -> Callable[[_F], _F]:
@@ -79,8 +72,11 @@ def require_scope(*required: str) -> Callable[[_F], _F]:
         ConfigurationError: it is not a scope of the specification.
     """
     check_required(required)
+    return lambda view: _guarded(view, required)
 
-    def refuse(request: Any) -> Any:
+
+def _guarded(view: _F, required: Sequence[str]) -> _F:
+    def refuse(request: Any, *_: Any) -> HttpResponse | None:
         refusal = find_refusal(current_auth(), request.scope, required)
         if refusal is None:
             return None
@@ -88,36 +84,4 @@ def require_scope(*required: str) -> Callable[[_F], _F]:
             refusal.body, status=refusal.status_code, headers=dict(refusal.headers)
         )
 
-    return lambda view: _guarded(view, refuse)
-
-
-def _guarded(view: _F, refuse: Callable[[Any], Any]) -> _F:
-    """Return a view that answers who is not refused."""
-    if iscoroutinefunction(view):
-
-        @wraps(view)
-        async def guarded(request: Any, *args: Any, **kwargs: Any) -> Any:
-            refusal = refuse(request)
-            if refusal is not None:
-                return refusal
-            return await cast("Callable[..., Awaitable[Any]]", view)(
-                request, *args, **kwargs
-            )
-
-        return cast("_F", guarded)
-
-    @wraps(view)
-    def guarded_plain(request: Any, *args: Any, **kwargs: Any) -> Any:
-        return refuse(request) or view(request, *args, **kwargs)
-
-    return cast("_F", guarded_plain)
-
-
-def _refuse_nobody(request: Any) -> Any:
-    auth = current_auth()
-    if auth.is_authenticated:
-        return None
-    location = login_location(auth, request.scope)
-    if location is None:
-        return HttpResponse(LOG_IN_FIRST, status=UNAUTHORIZED, headers=CHALLENGE)
-    return HttpResponseRedirect(location, status=SEE_OTHER)
+    return guard(view, refuse, is_async=iscoroutinefunction(view))

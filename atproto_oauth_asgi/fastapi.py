@@ -6,7 +6,7 @@ async def me(did: Annotated[str, Depends(current_user)]): ...
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
 
 from fastapi import Depends, HTTPException
@@ -20,9 +20,7 @@ from atproto_oauth_asgi.network.pds import PDSClient
 from atproto_oauth_asgi.web.arrivals import (
     CHALLENGE,
     LOG_IN_FIRST,
-    SEE_OTHER,
     UNAUTHORIZED,
-    login_location,
 )
 from atproto_oauth_asgi.web.auth import ATProtoAuth
 from atproto_oauth_asgi.web.auth import current_auth as _current_auth
@@ -59,12 +57,7 @@ async def page_user(
 
     Only a browser that opens a page is sent; anything else is answered 401.
     """
-    if auth.did is not None:
-        return auth.did
-    location = login_location(auth, connection.scope)
-    if location is None:
-        return await current_user(auth)
-    raise HTTPException(SEE_OTHER, LOG_IN_FIRST, headers={"Location": location})
+    return _admit(auth, connection, ())
 
 
 async def pds_client(
@@ -94,10 +87,7 @@ def require_scope(*required: str) -> Callable[..., Awaitable[str]]:
         connection: HTTPConnection,
         auth: Annotated[ATProtoAuth, Depends(current_auth)],
     ) -> str:
-        refusal = find_refusal(auth, connection.scope, required)
-        if refusal is not None:
-            raise _as_exception(refusal, connection)
-        return auth.require()
+        return _admit(auth, connection, required)
 
     return granted_user
 
@@ -144,6 +134,15 @@ class _Refused(HTTPException):
 
 async def _answer(_: HTTPConnection, error: _Refused) -> Response:
     return error.response
+
+
+def _admit(
+    auth: ATProtoAuth, connection: HTTPConnection, required: Sequence[str]
+) -> str:
+    refusal = find_refusal(auth, connection.scope, required)
+    if refusal is not None:
+        raise _as_exception(refusal, connection)
+    return auth.require()
 
 
 def _as_exception(refusal: Response, connection: HTTPConnection) -> HTTPException:

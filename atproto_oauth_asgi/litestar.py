@@ -7,7 +7,7 @@ async def notes(did: str) -> str: ...
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from litestar.connection import ASGIConnection
@@ -26,7 +26,6 @@ from atproto_oauth_asgi.web.arrivals import (
     LOG_IN_FIRST,
     SEE_OTHER,
     UNAUTHORIZED,
-    login_location,
 )
 from atproto_oauth_asgi.web.auth import ATProtoAuth, current_auth
 from atproto_oauth_asgi.web.permissions import check_required, find_refusal
@@ -52,16 +51,7 @@ def login_required(connection: _Connection, handler: BaseRouteHandler) -> None:
     answered 401.
     """
     del handler
-    auth = current_auth()
-    if auth.is_authenticated:
-        return
-    location = login_location(auth, cast("dict[str, Any]", connection.scope))
-    if location is None:
-        raise _nobody()
-    # Litestar's own redirects are responses, which a guard cannot give.
-    raise HTTPException(
-        status_code=SEE_OTHER, detail=LOG_IN_FIRST, headers={"Location": location}
-    )
+    _refuse(connection, ())
 
 
 def require_scope(*required: str) -> Callable[[_Connection, BaseRouteHandler], None]:
@@ -81,18 +71,23 @@ def require_scope(*required: str) -> Callable[[_Connection, BaseRouteHandler], N
 
     def guard(connection: _Connection, handler: BaseRouteHandler) -> None:
         del handler
-        scope = cast("dict[str, Any]", connection.scope)
-        refusal = find_refusal(current_auth(), scope, required)
-        if refusal is not None:
-            raise _as_exception(refusal)
+        _refuse(connection, required)
 
     return guard
+
+
+def _refuse(connection: _Connection, required: Sequence[str]) -> None:
+    scope = cast("dict[str, Any]", connection.scope)
+    refusal = find_refusal(current_auth(), scope, required)
+    if refusal is not None:
+        raise _as_exception(refusal)
 
 
 def _as_exception(refusal: Response) -> HTTPException:
     if refusal.status_code == UNAUTHORIZED:
         return _nobody()
     if refusal.status_code == SEE_OTHER:
+        # Litestar's own redirects are responses, which a guard cannot give.
         location = {"Location": refusal.headers["location"]}
         return HTTPException(
             status_code=SEE_OTHER, detail=LOG_IN_FIRST, headers=location

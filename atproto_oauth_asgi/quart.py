@@ -10,23 +10,16 @@ async def notes() -> str: ...
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, Unpack, cast
 
-from quart import Quart, Response, abort, redirect, request
+from quart import Quart, Response, request
 from quart.utils import run_sync
 
 from atproto_oauth_asgi.config import OAuthConfig, OAuthOptions
 from atproto_oauth_asgi.middleware import ATProtoOAuthMiddleware
-from atproto_oauth_asgi.web.arrivals import (
-    CHALLENGE,
-    LOG_IN_FIRST,
-    SEE_OTHER,
-    UNAUTHORIZED,
-    login_location,
-)
 from atproto_oauth_asgi.web.auth import ATProtoAuth, current_auth
+from atproto_oauth_asgi.web.guarding import guard
 from atproto_oauth_asgi.web.permissions import check_required, find_refusal
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -77,7 +70,7 @@ def login_required(view: _F) -> _F:
     A browser that opens the page is sent to log in, and then back; anything else is
     answered 401. It stands below ``@app.get(...)``.
     """
-    return _guarded(view, _refuse_nobody)
+    return _guarded(view, ())
 
 
 def require_scope(*required: str) -> Callable[[_F], _F]:
@@ -94,8 +87,11 @@ def require_scope(*required: str) -> Callable[[_F], _F]:
         ConfigurationError: it is not a scope of the specification.
     """
     check_required(required)
+    return lambda view: _guarded(view, required)
 
-    def refuse() -> Any:
+
+def _guarded(view: _F, required: Sequence[str]) -> _F:
+    def refuse(*_: Any) -> Response | None:
         scope = cast("dict[str, Any]", request.scope)
         refusal = find_refusal(current_auth(), scope, required)
         if refusal is None:
@@ -103,27 +99,6 @@ def require_scope(*required: str) -> Callable[[_F], _F]:
         headers = dict(refusal.headers)
         return Response(bytes(refusal.body), refusal.status_code, headers)
 
-    return lambda view: _guarded(view, refuse)
-
-
-def _guarded(view: _F, refuse: Callable[[], Any]) -> _F:
-    """Return a view that answers who is not refused."""
     # Quart runs plain functions in a thread, and what this returns is async.
     call: Any = view if inspect.iscoroutinefunction(view) else run_sync(view)
-
-    @wraps(view)
-    async def guarded(*args: Any, **kwargs: Any) -> Any:
-        refusal = refuse()
-        return await call(*args, **kwargs) if refusal is None else refusal
-
-    return cast("_F", guarded)
-
-
-def _refuse_nobody() -> Any:
-    auth = current_auth()
-    if auth.is_authenticated:
-        return None
-    location = login_location(auth, cast("dict[str, Any]", request.scope))
-    if location is not None:
-        return redirect(location, SEE_OTHER)
-    return abort(Response(LOG_IN_FIRST, UNAUTHORIZED, CHALLENGE))
+    return cast("_F", guard(call, refuse, is_async=True))

@@ -7,9 +7,8 @@ async def notes(request: Request) -> Response: ...
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
-from functools import wraps
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from starlette.authentication import (
     AuthCredentials,
@@ -21,14 +20,9 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from typing_extensions import override
 
-from atproto_oauth_asgi.web.arrivals import (
-    CHALLENGE,
-    LOG_IN_FIRST,
-    SEE_OTHER,
-    UNAUTHORIZED,
-    login_location,
-)
+from atproto_oauth_asgi.web.arrivals import CHALLENGE, LOG_IN_FIRST, UNAUTHORIZED
 from atproto_oauth_asgi.web.auth import ATProtoAuth, current_auth
+from atproto_oauth_asgi.web.guarding import guard
 from atproto_oauth_asgi.web.permissions import check_required, find_refusal
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -48,7 +42,7 @@ def login_required(endpoint: _F) -> _F:
     A browser that opens the page is sent to log in, and then back; anything else is
     answered 401. For functions, plain ones too, and for methods of ``HTTPEndpoint``.
     """
-    return _guarded(endpoint, _refuse_nobody)
+    return _guarded(endpoint, ())
 
 
 def require_scope(*required: str) -> Callable[[_F], _F]:
@@ -65,11 +59,7 @@ def require_scope(*required: str) -> Callable[[_F], _F]:
         ConfigurationError: it is not a scope of the specification.
     """
     check_required(required)
-
-    def refuse(connection: HTTPConnection) -> Response | None:
-        return find_refusal(current_auth(), connection.scope, required)
-
-    return lambda endpoint: _guarded(endpoint, refuse)
+    return lambda endpoint: _guarded(endpoint, required)
 
 
 class ATProtoUser(BaseUser):
@@ -116,45 +106,18 @@ class ATProtoBackend(AuthenticationBackend):
         return AuthCredentials(["authenticated", *granted]), ATProtoUser(auth)
 
 
-_Refuse = Callable[[HTTPConnection], Response | None]
+def _guarded(endpoint: _F, required: Sequence[str]) -> _F:
+    def refuse(*args: Any) -> Response | None:
+        connection = next(each for each in args if isinstance(each, HTTPConnection))
+        refusal = find_refusal(current_auth(), connection.scope, required)
+        if refusal is None:
+            return None
+        if refusal.status_code == UNAUTHORIZED:
+            # Applications may have a page for it.
+            raise HTTPException(UNAUTHORIZED, LOG_IN_FIRST, headers=CHALLENGE)
+        if connection.scope["type"] == "websocket":
+            # What a WebSocket's endpoint returns goes nowhere.
+            raise HTTPException(refusal.status_code)
+        return refusal
 
-
-def _guarded(endpoint: _F, refuse: _Refuse) -> _F:
-    """Return an endpoint that answers who is not refused."""
-    if inspect.iscoroutinefunction(endpoint):
-
-        @wraps(endpoint)
-        async def guarded(*args: Any, **kwargs: Any) -> Any:
-            refusal = _refusal(args, refuse)
-            if refusal is not None:
-                return refusal
-            return await cast("Callable[..., Awaitable[Any]]", endpoint)(
-                *args, **kwargs
-            )
-
-        return cast("_F", guarded)
-
-    @wraps(endpoint)
-    def guarded_plain(*args: Any, **kwargs: Any) -> Any:
-        return _refusal(args, refuse) or endpoint(*args, **kwargs)
-
-    return cast("_F", guarded_plain)
-
-
-def _refusal(args: tuple[Any, ...], refuse: _Refuse) -> Response | None:
-    connection = next(each for each in args if isinstance(each, HTTPConnection))
-    refusal = refuse(connection)
-    if refusal is not None and connection.scope["type"] == "websocket":
-        # What a WebSocket's endpoint returns goes nowhere.
-        raise HTTPException(refusal.status_code)
-    return refusal
-
-
-def _refuse_nobody(connection: HTTPConnection) -> Response | None:
-    auth = current_auth()
-    if auth.is_authenticated:
-        return None
-    location = login_location(auth, connection.scope)
-    if location is None:
-        raise HTTPException(UNAUTHORIZED, LOG_IN_FIRST, headers=CHALLENGE)
-    raise HTTPException(SEE_OTHER, LOG_IN_FIRST, headers={"Location": location})
+    return guard(endpoint, refuse, is_async=inspect.iscoroutinefunction(endpoint))

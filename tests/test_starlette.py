@@ -8,6 +8,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.authentication import requires
 from starlette.endpoints import HTTPEndpoint
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import Request
@@ -16,7 +17,7 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from atproto_oauth_asgi import ATProtoOAuthMiddleware
-from atproto_oauth_asgi.starlette import ATProtoBackend, login_required
+from atproto_oauth_asgi.starlette import ATProtoBackend, login_required, require_scope
 from atproto_oauth_asgi.testing import AtprotoNetwork, login_as
 
 ORIGIN = "http://127.0.0.1:8000"
@@ -108,6 +109,31 @@ def test_login_required_when_somebody_then_the_endpoint_answers(
     """As if the decorator were not there."""
     login_as(browser, "alice.test")
     assert browser.get(path).text == atproto_network.accounts["alice.test"].did
+
+
+@pytest.mark.parametrize("path", ["/page", "/plain", "/class", "/notes"])
+def test_nobody_when_the_application_has_an_answer_of_its_own_then_that_is_given(
+    atproto_network: AtprotoNetwork, path: str
+) -> None:
+    """What Starlette does with every 401, of both decorators."""
+
+    async def say(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return PlainTextResponse("who are you?", 401, headers=error.headers)
+
+    app = Starlette(
+        routes=[*ROUTES, Route("/notes", require_scope(NOTE)(page))],
+        exception_handlers={401: say},
+    )
+    app.add_middleware(
+        ATProtoOAuthMiddleware,
+        secret_key="a-secret-of-the-tests-of-32-bytes",
+        scope=f"atproto {NOTE}",
+        network=atproto_network.network,
+    )
+    answer = TestClient(app, base_url=ORIGIN).get(path)
+    assert (answer.status_code, answer.text) == (401, "who are you?")
+    assert answer.headers["www-authenticate"] == "Cookie"
 
 
 def test_backend_when_nobody_then_the_user_is_nobody(browser: TestClient) -> None:

@@ -1,4 +1,4 @@
-"""Who comes to a page of the application without being logged in: where they are sent."""
+"""Who comes to a page without being logged in: is it a page, and what are they told."""
 
 from __future__ import annotations
 
@@ -7,22 +7,11 @@ from typing import Any
 
 from starlette.datastructures import Headers
 
-from atproto_oauth_asgi.web.auth import ATProtoAuth, own_path
 from atproto_oauth_asgi.web.headers import is_navigation
 
 SEE_OTHER, UNAUTHORIZED = 303, 401
 LOG_IN_FIRST = "log in first"
 CHALLENGE = {"WWW-Authenticate": "Cookie"}
-
-
-def login_location(auth: ATProtoAuth, scope: MutableMapping[str, Any]) -> str | None:
-    """Return the login page that leads back to this request.
-
-    None for anything but a browser that opens a page: that wants an error.
-    """
-    if not is_page_navigation(scope):
-        return None
-    return auth.login_url(return_to=own_path(auth, scope))
 
 
 def is_page_navigation(scope: MutableMapping[str, Any]) -> bool:
