@@ -131,10 +131,10 @@ async def _end(
     # First what makes cookies worthless: a session must not move on meanwhile.
     await desk.tombstones.bury_account(did)
     keys = await desk.sessions.keys_of(did)
-    kept = [
-        await desk.sessions.end_at(key, did=did, code=LoggedOut.code) for key in keys
-    ]
-    count = sum(session is not None for session in kept)
+    _, problems = await desk.sessions.load_all(keys)
+    for key in keys:
+        await desk.sessions.end_at(key, did=did, code=LoggedOut.code)
+    count = len(keys) - sum(isinstance(each, SessionError) for each in problems)
     if options.json:
         terminal.line(json.dumps({"did": did, "ended": count}))
         return

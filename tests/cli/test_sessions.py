@@ -144,6 +144,19 @@ def test_sessions_when_of_another_secret_then_are_told_apart(
     assert as_json(capsys, "list", ALICE) == []
 
 
+def test_account_when_some_sessions_are_of_another_secret_then_all_are_ended(
+    store: SQLiteStore, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is to be logged out everywhere is; the secret may be changing."""
+    in_store(store, some)
+    newer = secrets.token_urlsafe(32)
+    monkeypatch.setenv("SECRET_KEY", newer)
+    assert as_json(capsys, "end", BOB) == {"did": BOB, "ended": 2}
+    monkeypatch.setenv("SECRET_KEY", f"{newer}\n{SECRET.decode()}")
+    counts = as_json(capsys, "count")
+    assert counts == {"by_kid": {"old": 1}, "ended": 3, "unreadable": 0}
+
+
 def test_sessions_when_shown_to_people_then_are_tables(
     store: SQLiteStore, capsys: Output
 ) -> None:
