@@ -21,7 +21,7 @@ class Visits:
     """Opens the session that a request brings along."""
 
     def __init__(self, site: Site) -> None:
-        self.loops = EventLoops()
+        self.loops: EventLoops = EventLoops()
         self._site = site
         self._is_loopback = site.config.is_loopback
         self._name = site.session_cookie(None)
