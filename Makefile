@@ -7,6 +7,9 @@ PYTHON ?= python3
 NETWORK ?= local
 # What `make test` runs: files, names or options of pytest. Empty: everything.
 T ?=
+# How many processes share the work of a whole `make test`. Tests mostly wait, so more than
+# there are cores; 0: none but pytest itself.
+WORKERS ?= 4
 # Of `make soak`: cookie-host, cookie-redis, server-sqlite, server-redis, server-postgres,
 # race; control, which has to fail. Empty: all but that, in a quarter of an hour.
 CASE ?=
@@ -55,7 +58,7 @@ ifeq ($(strip $(T)),)
 test: $(INSTALLED) $(PDS_INSTALLED) $(BROWSER_INSTALLED) ## every test, with coverage; or some, without: make test T=tests/protocol
 	@echo "tests: all, with coverage"
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage run -m pytest --numprocesses=$(WORKERS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 else

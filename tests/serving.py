@@ -21,6 +21,8 @@ import hypercorn.asyncio
 import hypercorn.trio
 import uvicorn
 
+from tests.ports import reserved_port
+
 _ROOT = Path(__file__).parents[1]
 _START_TIMEOUT_S = 30.0
 _OPTIONS: Mapping[str, Callable[[int], list[str]]] = {
@@ -61,30 +63,29 @@ def served_by_hypercorn(
 
     ``options`` are further members of ``hypercorn.Config``.
     """
-    with listening() as listener:
-        port = listener.getsockname()[1]
-    merged = {"bind": [f"127.0.0.1:{port}"], "loglevel": "ERROR", **options}
-    config = hypercorn.Config.from_mapping(merged)
-    serve = hypercorn.trio.serve if backend == "trio" else hypercorn.asyncio.serve
-    is_over = threading.Event()
+    with reserved_port() as port:
+        merged = {"bind": [f"127.0.0.1:{port}"], "loglevel": "ERROR", **options}
+        config = hypercorn.Config.from_mapping(merged)
+        serve = hypercorn.trio.serve if backend == "trio" else hypercorn.asyncio.serve
+        is_over = threading.Event()
 
-    async def wait() -> None:
-        await anyio.to_thread.run_sync(is_over.wait)
+        async def wait() -> None:
+            await anyio.to_thread.run_sync(is_over.wait)
 
-    async def run() -> None:
-        await serve(app, config, shutdown_trigger=wait)
+        async def run() -> None:
+            await serve(app, config, shutdown_trigger=wait)
 
-    thread = threading.Thread(
-        target=anyio.run, args=[run], kwargs={"backend": backend}, daemon=True
-    )
-    thread.start()
-    try:
-        origin = f"http://127.0.0.1:{port}"
-        wait_for(origin, is_alive=thread.is_alive)
-        yield origin
-    finally:
-        is_over.set()
-        thread.join(timeout=10)
+        thread = threading.Thread(
+            target=anyio.run, args=[run], kwargs={"backend": backend}, daemon=True
+        )
+        thread.start()
+        try:
+            origin = f"http://127.0.0.1:{port}"
+            wait_for(origin, is_alive=thread.is_alive)
+            yield origin
+        finally:
+            is_over.set()
+            thread.join(timeout=10)
 
 
 @contextmanager
@@ -101,25 +102,24 @@ def served_in_process(
     The server is ``uvicorn`` or ``hypercorn``; ``options`` are further ones of its
     command line. What it prints goes into the ``output`` file, if one is given.
     """
-    with listening() as listener:
-        port = listener.getsockname()[1]
-    command = [sys.executable, "-m", server, app, *_OPTIONS[server](port), *options]
-    printed = output.open("wb") if output else nullcontext()
-    with printed as file:
-        process = subprocess.Popen(
-            command,
-            cwd=_ROOT,
-            env={**os.environ, **settings},
-            stdout=file,
-            stderr=file,
-        )
-    try:
-        origin = f"http://127.0.0.1:{port}"
-        wait_for(origin, is_alive=lambda: process.poll() is None)
-        yield origin
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=10)
+    with reserved_port() as port:
+        command = [sys.executable, "-m", server, app, *_OPTIONS[server](port), *options]
+        printed = output.open("wb") if output else nullcontext()
+        with printed as file:
+            process = subprocess.Popen(
+                command,
+                cwd=_ROOT,
+                env={**os.environ, **settings},
+                stdout=file,
+                stderr=file,
+            )
+        try:
+            origin = f"http://127.0.0.1:{port}"
+            wait_for(origin, is_alive=lambda: process.poll() is None)
+            yield origin
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=10)
 
 
 @contextmanager

@@ -1,8 +1,13 @@
-"""A plugin of pytest that writes down which tests of which ids passed."""
+"""A plugin of pytest that writes down which tests of which ids passed.
+
+Tests may run in several workers of pytest-xdist. What they tell is in their reports,
+which come together in one process, and that one writes.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -10,24 +15,32 @@ import pytest
 from tests.conformance.record import RECORD, Record, load_record, save_record, updated
 from tests.conformance.rules import ConformanceError
 
+# An option that says how tests are run, and not which.
+_WORKERS = "--numprocesses="
+
 
 class Recorder:
     """Collects the outcomes of one run."""
 
     def __init__(self) -> None:
+        self.collected: set[str] = set()
         self.covers: dict[str, tuple[str, ...]] = {}
         self.ran: dict[str, str] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Note the ids of every test that is to run."""
-        for item in session.items:
-            marks = item.iter_markers("covers")
-            self.covers[item.nodeid] = tuple(
-                rule_id for mark in marks for rule_id in mark.args
-            )
+        """Note every test that is to run, where there are no workers."""
+        self.collected.update(item.nodeid for item in session.items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
+        """Note every test that a worker found; all of them find the same."""
+        self.collected.update(ids)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note how a test ended; the worst of its phases counts."""
+        """Note the ids of a test and how it ended; the worst of its phases counts."""
+        self.covers[report.nodeid] = tuple(
+            str(value) for name, value in report.user_properties if name == "covers"
+        )
         if report.failed:
             self.ran[report.nodeid] = "failed"
         elif report.skipped or hasattr(report, "wasxfail"):
@@ -49,9 +62,12 @@ class Recorder:
 
     def _is_full(self, config: pytest.Config, exitstatus: int) -> bool:
         """Whether pytest was asked for nothing in particular, and came to the end."""
-        asked = config.invocation_params.args or os.environ.get("PYTEST_ADDOPTS")
+        given = config.invocation_params.args
+        asked = [argument for argument in given if not argument.startswith(_WORKERS)]
         ended = exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}
-        return not asked and ended and self.covers.keys() == self.ran.keys()
+        if asked or os.environ.get("PYTEST_ADDOPTS"):
+            return False
+        return ended and self.collected == self.ran.keys()
 
 
 def _load_or_empty(config: pytest.Config) -> Record:
@@ -61,6 +77,13 @@ def _load_or_empty(config: pytest.Config) -> Record:
         return Record()
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let the reports of a test carry the ids that it covers."""
+    for mark in item.iter_markers("covers"):
+        item.user_properties.extend(("covers", rule_id) for rule_id in mark.args)
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin a recording."""
-    config.pluginmanager.register(Recorder(), "conformance-recorder")
+    """Begin a recording, but not in a worker."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Recorder(), "conformance-recorder")

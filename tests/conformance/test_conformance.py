@@ -425,10 +425,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_recorder_when_all_tests_run_then_writes_how_each_ended(folder: Path) -> None:
-    """Only a test that passed to its very end is one that passed."""
+@pytest.mark.parametrize("workers", [0, 2])
+def test_recorder_when_all_tests_run_then_writes_how_each_ended(
+    folder: Path, workers: int
+) -> None:
+    """Only a test that passed to its very end is one that passed, in any worker."""
     passing = {f"test_some.py::test_passes[{x}]": "passed" for x in (1, 2)}
-    record = run_pytest(folder)
+    record = run_pytest(folder, f"--numprocesses={workers}")
     assert record.full_run
     assert record.ids == {
         "NET-01": passing,

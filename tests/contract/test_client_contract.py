@@ -19,6 +19,8 @@ from tests.contract.peers import Login, outcome
 
 REFUSED = (400, "invalid_client_metadata")
 BAD_URI = (400, "invalid_redirect_uri")
+NAMELESS = public_jwk(generate_private_key())
+SECRET = private_jwk(generate_private_key(), "x")
 
 
 # --- documents -----------------------------------------------------------------------
@@ -85,8 +87,8 @@ def test_document_when_it_is_right_then_client_is_taken(
         ({"logo_uri": "http://notes.internal/logo.png"}, REFUSED),
         ({"jwks": None}, REFUSED),
         ({"jwks": {"keys": []}}, REFUSED),
-        ({"jwks": {"keys": [public_jwk(generate_private_key())]}}, REFUSED),
-        ({"jwks": {"keys": [private_jwk(generate_private_key(), "x")]}}, REFUSED),
+        pytest.param({"jwks": {"keys": [NAMELESS]}}, REFUSED, id="key-without-id"),
+        pytest.param({"jwks": {"keys": [SECRET]}}, REFUSED, id="private-key"),
         ({"jwks_uri": f"{ORIGIN}/keys.json"}, REFUSED),
         ({"default_max_age": 60}, REFUSED),
     ],

@@ -130,6 +130,6 @@ def test_challenges_when_anything_then_never_fails(values: list[str]) -> None:
 def test_challenges_when_long_then_are_read_quickly(part: str) -> None:
     """A megabyte of anything costs next to nothing."""
     value = "DPoP " + part * (1_000_000 // len(part))
-    began_at = time.perf_counter()
+    began_at = time.process_time()
     parse(value)
-    assert time.perf_counter() - began_at < 1.0
+    assert time.process_time() - began_at < 1.0

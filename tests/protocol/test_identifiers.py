@@ -284,12 +284,12 @@ def test_normalize_identifier_when_given_anything_then_raises_only_ours(
 def test_identifiers_when_huge_then_are_refused_at_once(part: str) -> None:
     """A megabyte of nearly right text costs nothing."""
     text = part * 500_000
-    started = time.perf_counter()
+    started = time.process_time()
     assert find_handle(text) is None
     for parse in (parse_did, lambda it: normalize_identifier(it, policy=STRICT)):
         with pytest.raises(InvalidIdentifier):
             parse(text)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.covers("ID-13", "ID-15", "ID-16", "IDN-04")

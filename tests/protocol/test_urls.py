@@ -353,11 +353,11 @@ def test_check_url_when_given_anything_then_refuses_or_keeps_it(text: str) -> No
 @pytest.mark.parametrize("part", ["a-", "a.", "%41", "/.", "-"])
 def test_check_url_when_huge_then_is_refused_at_once(part: str) -> None:
     """A megabyte of nearly right text costs nothing."""
-    started = time.perf_counter()
+    started = time.process_time()
     for text in (f"https://{part * 500_000}", f"https://a.com/{part * 500_000}"):
         with pytest.raises(Blocked):
             check(text)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.covers("ID-20")

@@ -13,7 +13,6 @@ from typing_extensions import override
 
 from tests.reference_network.tls import APP_HOST
 from tests.services.process import Service, ServiceNotInstalledError, as_nobody
-from tests.services.servers import free_ports
 
 _CONNECT_WITHIN_S = 1
 _NGINX_FRAME = """\
@@ -48,11 +47,11 @@ class Proxy(Service):
     def __init__(self, configuration: str, *, certificate: Path) -> None:
         self._configuration = configuration
         self._certificate = certificate
-        [self.port] = free_ports(1)
         super().__init__()
 
     @override
     def prepare(self) -> None:
+        self.port = self.reserve_port()
         pem = self.folder / "certificate.pem"
         shutil.copyfile(self._certificate, pem)
         self.file = self.folder / "configuration"

@@ -11,9 +11,11 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.ports import reserved_port
 
 _START_WITHIN_S = 30.0
 _STOP_WITHIN_S = 15.0
@@ -41,11 +43,13 @@ class Service(ABC):
         self.folder = Path(tempfile.mkdtemp(prefix="service-"))
         self.folder.chmod(0o700)
         self._process: subprocess.Popen[bytes] | None = None
+        self._ports = ExitStack()
         try:
             if as_nobody():
                 shutil.chown(self.folder, "nobody")
             self.prepare()
         except BaseException:
+            self._ports.close()
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
 
@@ -60,6 +64,10 @@ class Service(ABC):
     @abstractmethod
     def is_ready(self) -> bool:
         """Whether the server answers."""
+
+    def reserve_port(self) -> int:
+        """A port of loopback that is this server's until it is removed."""
+        return self._ports.enter_context(reserved_port())
 
     def start(self) -> None:
         """Start, and wait until the server answers."""
@@ -98,6 +106,7 @@ class Service(ABC):
     def remove(self) -> None:
         """End the server, and remove its folder."""
         self.stop()
+        self._ports.close()
         shutil.rmtree(self.folder)
 
     @contextmanager

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
-from contextlib import ExitStack
 
 import psycopg
 import redis
@@ -60,15 +58,15 @@ class RedisClusterService(RedisService):
     @override
     def prepare(self) -> None:
         super().prepare()
-        self._ports = free_ports(2)
-        self.cluster_url = f"redis://127.0.0.1:{self._ports[0]}"
+        self._port, self._bus_port = self.reserve_port(), self.reserve_port()
+        self.cluster_url = f"redis://127.0.0.1:{self._port}"
 
     @override
     def command(self) -> list[str]:
-        port, bus_port = map(str, self._ports)
         return [
             *super().command(),
-            *("--bind", "127.0.0.1", "--port", port, "--cluster-port", bus_port),
+            *("--bind", "127.0.0.1", "--port", str(self._port)),
+            *("--cluster-port", str(self._bus_port)),
             *("--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"),
         ]
 
@@ -127,12 +125,3 @@ class PostgresService(Service):
                 return True
         except psycopg.Error:
             return False
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports on loopback that are free now."""
-    with ExitStack() as open_ones:
-        sockets = [open_ones.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
