@@ -9,7 +9,7 @@ NETWORK ?= local
 T ?=
 # How many processes share the work of a whole `make test`. Tests mostly wait, so more than
 # there are cores; 0: none but pytest itself.
-WORKERS ?= 4
+WORKERS ?= 3
 # Of `make soak`: cookie-host, cookie-redis, server-sqlite, server-redis, server-postgres,
 # race; control, which has to fail. Empty: all but that, in a quarter of an hour.
 CASE ?=

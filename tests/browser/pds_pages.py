@@ -118,7 +118,9 @@ def _other_account(page: Page) -> Locator:
 
 
 def _listed_account(page: Page, username: str) -> Locator:
-    return page.get_by_role("button", name=f"Sign in as @{username}", exact=True)
+    # Its label has the name from the profile, once there is one.
+    handle = page.get_by_text(username, exact=True)
+    return page.get_by_role("button").filter(has=handle)
 
 
 def _authorize(page: Page) -> Locator:

@@ -161,7 +161,14 @@ def test_make_demo_when_packages_are_stale_then_fetches_what_is_needed(
     """Whoever has just cloned waits for npm only if the official PDS is wanted."""
     stale = "tests/reference_network/package.json"
     done = subprocess.run(
-        ["make", "--dry-run", f"--what-if={stale}", "demo", *arguments],
+        [
+            "make",
+            "--no-print-directory",
+            "--dry-run",
+            f"--what-if={stale}",
+            "demo",
+            *arguments,
+        ],
         cwd=ROOT,
         capture_output=True,
         check=True,

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -144,26 +143,28 @@ def test_reader_when_gone_then_the_command_ends_quietly() -> None:
 
 
 @pytest.fixture
-def silent_host() -> Iterator[int]:
-    """The port of a host that takes connections and says nothing."""
+def silent_host() -> Iterator[socket.socket]:
+    """A host that listens and says nothing."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        yield listener.getsockname()[1]
+        listener.settimeout(60)
+        yield listener
 
 
-def test_command_when_interrupted_then_ends_cleanly(silent_host: int) -> None:
+def test_command_when_interrupted_then_ends_cleanly(silent_host: socket.socket) -> None:
     """Ctrl-C while it waits ends it at once, without a traceback."""
+    port = silent_host.getsockname()[1]
     process = subprocess.Popen(
         [
             *(*MODULE, "doctor", "https://notes.internal", "--private=notes.internal"),
-            f"--connect=127.0.0.1:{silent_host}",
+            f"--connect=127.0.0.1:{port}",
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    timer = threading.Timer(2, process.send_signal, [signal.SIGINT])
-    timer.start()
-    out, errors = process.communicate(timeout=60)
+    with silent_host.accept()[0]:
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=60)
     assert (process.returncode, out, errors) == (130, "", "interrupted\n")
 
 

@@ -31,6 +31,11 @@ class Recorder:
         """Note every test that is to run, where there are no workers."""
         self.collected.update(item.nodeid for item in session.items)
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note what could not be collected; it never runs."""
+        if report.failed:
+            self.collected.add(report.nodeid)
+
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
         """Note every test that a worker found; all of them find the same."""

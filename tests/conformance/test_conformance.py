@@ -398,6 +398,10 @@ def test_covers_nothing(): pass
 """
 
 
+# Other plugins take a second to load.
+ONLY_WORKERS = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin"}
+
+
 def run_pytest(folder: Path, *arguments: str) -> Record:
     """Run the tests in a folder, with the recorder; give what it wrote."""
     settings = {
@@ -406,7 +410,7 @@ def run_pytest(folder: Path, *arguments: str) -> Record:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *arguments],
         cwd=folder,
-        env={**settings, "PYTHONPATH": str(ROOT)},
+        env={**settings, **ONLY_WORKERS, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,

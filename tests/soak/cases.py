@@ -111,8 +111,8 @@ class Plan:
 SHORT = Plan(
     browsers=8,
     think_s=0.7,
-    seconds=20.0,
-    lifetime_s=4,
+    seconds=30.0,
+    lifetime_s=6,
     frozen_s=3.0,
     away_s=8.0,
     droppers=2,

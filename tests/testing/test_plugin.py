@@ -35,7 +35,7 @@ def run_pytest(folder: Path, source: str) -> str:
         capture_output=True,
         check=False,
         text=True,
-        timeout=60,
+        timeout=180,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
