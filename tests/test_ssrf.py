@@ -352,7 +352,7 @@ async def test_srf_14_when_a_host_is_our_own_then_no_loop_is_made(
     stage: Stage, hop: str
 ) -> None:
     """A document that is made by starting the same login again ends with its time."""
-    stage.options = {"timeout_s": 2.0, "login_budget_s": 2.0}
+    stage.options = {"timeout_s": 4.0, "login_budget_s": 4.0}
     began = 0
 
     async with closing(stage.client()) as client, BlockingPortal() as portal:
@@ -366,7 +366,7 @@ async def test_srf_14_when_a_host_is_our_own_then_no_loop_is_made(
         # In this event loop: the application is the one that has begun the login.
         again = after(partial(anyio.to_thread.run_sync, portal.call, begin_again))
         stage.servers.on(stage.url(hop), again)
-        with anyio.fail_after(10):
+        with anyio.fail_after(15):
             with pytest.raises(OAuthError):
                 await client.begin_login(HANDLE)
             assert began == 1

@@ -439,7 +439,7 @@ async def test_calls_when_somebody_writes_for_too_long_then_fail_in_time(
             await store.save("s", "k", b"w", expires_at=FAR)
         failed.append(str(caught.value))
 
-    with locked(path), anyio.fail_after(10):
+    with locked(path), anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             for _ in range(100):
                 tasks.start_soon(save)
