@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.project import PACKAGE, ROOT, tracked_files
+from tests.packaging.project import PACKAGE, ROOT, project, tracked_files
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 # Folders of one machine, and hosts that packages come from. Written so that this file
@@ -103,6 +103,18 @@ def test_release_when_published_then_by_an_identity_and_attested_not_by_a_token(
     assert "actions/checkout" not in publish
     assert "secrets." not in text
     assert "password" not in text
+
+
+def test_change_log_when_read_then_names_the_version_newest_first() -> None:
+    """A release is told below a version and a day, and SECURITY.md supports it."""
+    version = project()["version"]
+    headings = re.findall(
+        r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert headings[0] == "[Unreleased]"
+    assert re.fullmatch(rf"\[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d", headings[1])
+    minor = version.rpartition(".")[0]
+    assert f"| {minor} | yes |" in (ROOT / "SECURITY.md").read_text("utf-8")
 
 
 # trio looks for a library by `ldconfig`, so it comes first.
