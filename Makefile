@@ -5,6 +5,8 @@ PYTHON ?= python3
 # Of `make demo`. local: a small one in Python. reference: the official PDS, from npm.
 # live: the public network.
 NETWORK ?= local
+# An application of yours to run in it, by MODULE:NAME, in this directory. Empty: ours.
+APP ?=
 # What `make test` runs: files, names or options of pytest. Empty: everything.
 T ?=
 # How many processes share the work of a whole `make test`. Tests mostly wait, so more than
@@ -52,7 +54,7 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(INSTALLED) $(if $(filter reference,$(NETWORK)),$(PDS_INSTALLED)) ## a login to try, at once (NETWORK=reference: the official PDS; live: your own account)
-	@$(BIN)/python -m $(DEMO)
+	@$(BIN)/python -m $(DEMO)$(if $(APP), --app $(APP))
 
 ifeq ($(strip $(T)),)
 test: $(INSTALLED) $(PDS_INSTALLED) $(BROWSER_INSTALLED) ## every test, with coverage; or some, without: make test T=tests/protocol

@@ -126,7 +126,7 @@ def test_tutorial_when_followed_then_notes_are_written_and_read(
         assert "&lt;b&gt;from the tutorial" in page
         browser.post("/oauth/logout")
         assert "Log in" in browser.get("/").text
-    document = program.names["confidential"].client_metadata
+    document = program.names["config"].client_metadata
     assert document["token_endpoint_auth_method"] == "private_key_jwt"
 
 

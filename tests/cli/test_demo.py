@@ -153,6 +153,10 @@ def test_demo_when_no_network_is_named_then_is_the_local_one(start: Start) -> No
         ((), MODULE),
         (("NETWORK=live",), f"{MODULE} --live"),
         (("NETWORK=reference",), "tests.reference_network.demo"),
+        (
+            ("NETWORK=reference", "APP=yours:app"),
+            "tests.reference_network.demo --app yours:app",
+        ),
     ],
 )
 def test_make_demo_when_packages_are_stale_then_fetches_what_is_needed(
