@@ -82,7 +82,9 @@ def test_headers_when_a_proxy_is_in_front_then_forged_addresses_are_gone(
         proxied(tls_network, make, make_app(tls_network, path)),
         tls_network.open_http(headers=FORGED) as http,
     ):
-        arrived = http.get(f"{ORIGIN}/seen").json()
+        answer = http.get(f"{ORIGIN}/seen")
+    arrived = answer.json()
+    assert answer.headers["strict-transport-security"] == "max-age=31536000"
     assert arrived["x-real-ip"] == "127.0.0.1"
     assert "203.0.113.9" not in arrived["x-forwarded-for"]
     assert arrived["x-forwarded-proto"] == "https"

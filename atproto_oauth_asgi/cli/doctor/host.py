@@ -38,7 +38,8 @@ def _certificate(seen: Seen) -> Finding:
     if isinstance(seen.certificate, str):
         remedy = (
             "let the name lead to the server, let port 443 be open, and show a"
-            " certificate of a public authority, for this name, with its whole chain"
+            " certificate of a public authority, for this name, with its whole chain;"
+            " a host of your own network needs --private, an authority --ca"
         )
         return bad(seen.certificate, remedy)
     return good(seen.certificate.tls_version)
