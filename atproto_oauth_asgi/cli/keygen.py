@@ -21,6 +21,9 @@ from atproto_oauth_asgi.exceptions import ConfigurationError
 _KEY, _SECRET, _STDOUT = Path("client-key.json"), Path("secret-key.txt"), Path("-")
 _SECRET_BYTES = 32
 _SIGNING = {"alg": "ES256", "use": "sig"}
+_BESIDE = """\
+What is in use already stays beside it at first, or people have to log in again:
+docs/how-to/rotate-keys.md"""
 _EXAMPLES = """\
 Without options both are made: client-key.json and secret-key.txt. Files are made for
 you alone (mode 600), and none is ever overwritten.
@@ -111,6 +114,7 @@ def _explain(key: Path | None, secret: Path | None, terminal: Terminal) -> None:
     for line in lines:
         terminal.note(f"        {line}")
     terminal.note("    )\n\nKeep it out of version control, and keep a copy.")
+    terminal.note(_BESIDE)
 
 
 def _read(path: Path) -> str:

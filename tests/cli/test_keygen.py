@@ -44,6 +44,7 @@ def test_keygen_when_called_then_makes_what_the_configuration_takes(
     assert printed.out == ""
     assert 'client_keys=[ClientKey(Path("client-key.json").read_text())]' in printed.err
     assert 'secret_key=Path("secret-key.txt").read_text().strip()' in printed.err
+    assert "stays beside it at first" in printed.err
     assert secret not in printed.err
 
 
