@@ -15,6 +15,8 @@ WORKERS ?= 3
 # Of `make soak`: cookie-host, cookie-redis, server-sqlite, server-redis, server-postgres,
 # race; control, which has to fail. Empty: all but that, in a quarter of an hour.
 CASE ?=
+# What `make mutants` changes: names of parts, or bits of paths. Empty: the whole core.
+FILES ?=
 # Groups of rules that `make conformance` wants to be closed: REQUIRE=NET,DOS
 REQUIRE ?=
 
@@ -47,7 +49,7 @@ PYRIGHT_INSTALLED := $(TYPING)/node_modules/.installed
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test check types conformance fix bench soak \
-  package lowest sbom audit docs screenshots lock venv pds clean
+  mutants package lowest sbom audit docs screenshots lock venv pds clean
 
 help: ## this list
 	@echo "make TARGET"
@@ -104,6 +106,9 @@ screenshots: $(INSTALLED) $(PDS_INSTALLED) ## take the pictures of our pages, in
 soak: $(INSTALLED) $(PDS_INSTALLED) $(RACE_INSTALLED) ## sessions under force, for minutes (CASE=cookie-host: one case)
 	@$(BIN)/python -m tests.soak $(CASE)
 
+mutants: $(INSTALLED) ## change the core, bit by bit, and see that the tests notice: under an hour (FILES=crypto: a part)
+	@$(BIN)/python -m tests.mutation $(FILES)
+
 # Also tells which Pythons are not there; PYTHONS=/path/to/python3.14 names others.
 package: $(INSTALLED) ## build wheel and sdist into dist/, check them, and try the wheel on each Python
 	@$(BIN)/python -m tests.packaging package everywhere
@@ -134,7 +139,7 @@ pds: $(PDS_INSTALLED) $(BROWSER_INSTALLED) ## the official PDS and PLC directory
 
 clean: ## remove all that make has made
 	@rm -rf $(VENV) $(PDS)/node_modules $(BROWSER)/node_modules $(RACE)/node_modules $(TYPING)/node_modules \
-	  .cache .conformance site dist sbom htmlcov .coverage .coverage.* \
+	  .cache .conformance .mutants site dist sbom htmlcov .coverage .coverage.* \
 	  .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find atproto_oauth_asgi tests -name __pycache__ -prune -exec rm -rf {} +
 

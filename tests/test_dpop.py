@@ -101,6 +101,7 @@ def test_proofs_when_many_then_no_two_are_alike() -> None:
         ("https://pds.example.com?a=/b", "https://pds.example.com/"),
         ("https://pds.example.com#/a", "https://pds.example.com/"),
         ("https://pds.example.com/a://b", "https://pds.example.com/a://b"),
+        ("https://pds.example.com/X?X", "https://pds.example.com/X"),
         ("https://pds.example.com:8443/a%2Fb", "https://pds.example.com:8443/a%2Fb"),
     ],
 )

@@ -227,6 +227,12 @@ def test_jwt_signer_when_it_signs_then_others_can_verify(key: PrivateKey) -> Non
     assert verify(signer.sign({"jti": "2"}), key).header == expected
 
 
+def test_jwt_signer_when_header_is_text_then_takes_it_as_it_is(key: PrivateKey) -> None:
+    """A header that was encoded once, as that of proofs, is not encoded again."""
+    token = verify(JwtSigner(key, '{"alg":"ES256","typ":"x"}').sign(CLAIMS), key)
+    assert token.header == {"alg": "ES256", "typ": "x"}
+
+
 def test_jwt_signer_when_header_is_wrong_then_refuses(key: PrivateKey) -> None:
     """No other algorithm, no private member, no value that is not JSON."""
     with pytest.raises(ValueError, match="only signature algorithm"):

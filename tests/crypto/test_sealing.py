@@ -196,6 +196,15 @@ def test_unseal_when_secrets_rotate_then_old_values_open_until_removed() -> None
     assert unseal(seal(sealer=old), sealer=new) is None
 
 
+def test_is_current_when_secrets_rotate_then_tells_the_newest_from_the_rest() -> None:
+    """What an older secret has sealed can be sealed anew; what is current stays."""
+    both = Sealer([OTHER, SECRET], purpose="session")
+    assert both.is_current(seal(sealer=both))
+    assert both.is_current(seal(sealer=Sealer([OTHER], purpose="session")))
+    assert not both.is_current(seal(sealer=SEALER))
+    assert not both.is_current(seal(sealer=both) + "é")
+
+
 @pytest.mark.covers("CRYPT-03")
 def test_seal_when_repeated_then_never_uses_a_nonce_twice() -> None:
     """Each value has its own nonce, also from two sealers with one secret."""

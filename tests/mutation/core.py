@@ -1,0 +1,79 @@
+"""The core: the files that are mutated, and the fast tests that are about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.packaging.project import PACKAGE, ROOT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Files that share their tests.
+
+    Attributes:
+        name: of the part, also on the command line.
+        patterns: files of the package.
+        tests: files and folders below ``tests``.
+    """
+
+    name: str
+    patterns: tuple[str, ...]
+    tests: tuple[str, ...]
+
+    @property
+    def files(self) -> list[str]:
+        """Its files, as paths from the root."""
+        found = [path for each in self.patterns for path in _package().glob(each)]
+        names = [str(path.relative_to(ROOT)) for path in sorted(found)]
+        return [name for name in names if not name.endswith("__init__.py")]
+
+
+CORE = (
+    Part(
+        name="crypto",
+        patterns=("crypto/*.py",),
+        tests=("crypto",),
+    ),
+    Part(
+        name="proofs",
+        patterns=("dpop.py", "pkce.py"),
+        tests=("test_dpop.py", "test_pkce.py"),
+    ),
+    Part(
+        name="protocol",
+        patterns=("protocol/*.py",),
+        tests=("protocol",),
+    ),
+)
+"""Each file is in one part."""
+
+
+def chosen(words: list[str]) -> list[tuple[Part, list[str]]]:
+    """Return the parts and files that words choose: names of parts, bits of paths.
+
+    Raises:
+        LookupError: a word chooses nothing.
+    """
+    for word in words:
+        if not any(_chooses(word, part, each) for part in CORE for each in part.files):
+            message = f"not of the core: {word}"
+            raise LookupError(message)
+    found = [
+        (part, [file for file in part.files if _is_chosen(file, part, words)])
+        for part in CORE
+    ]
+    return [(part, files) for part, files in found if files]
+
+
+def _is_chosen(file: str, part: Part, words: list[str]) -> bool:
+    return not words or any(_chooses(word, part, file) for word in words)
+
+
+def _chooses(word: str, part: Part, file: str) -> bool:
+    return word == part.name or f"/{word}" in file
+
+
+def _package() -> Path:
+    return ROOT / PACKAGE
