@@ -57,7 +57,7 @@ def build_loopback_client_id(redirect_uris: Sequence[str], scope: str) -> str:
     Spec: atproto OAuth, "Localhost Client Development".
     """
     parameters = [("redirect_uri", uri) for uri in redirect_uris] + [("scope", scope)]
-    return "http://localhost?" + urlencode(parameters, quote_via=quote, safe="")
+    return "http://localhost?" + urlencode(parameters, quote_via=quote)
 
 
 def find_client_id_problems(client_id: str) -> Iterator[str]:

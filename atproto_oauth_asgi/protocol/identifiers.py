@@ -50,7 +50,6 @@ _PROFILE = re.compile(
 )
 _RECORD = re.compile(r"at://([^\s/?#]+)(?:[/?#].*)?", re.IGNORECASE)
 _PASTED = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
-_ASCII_BLANKS = b" \t\r\n\f\v"
 
 
 def normalize_identifier(text: str, *, policy: UrlPolicy) -> Handle | Did | HostUrl:
@@ -162,7 +161,7 @@ def parse_well_known_did(body: bytes, *, policy: UrlPolicy) -> Did | None:
 
     Spec: atproto "Handle", "HTTPS well-known Method".
     """
-    text = body.strip(_ASCII_BLANKS).decode("ascii", errors="replace")
+    text = body.strip().decode("ascii", errors="replace")
     return find_did(text, policy)
 
 

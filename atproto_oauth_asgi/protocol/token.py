@@ -120,7 +120,7 @@ def _scope(members: Mapping[str, Any]) -> str:
         not isinstance(value, str)
         or len(value) > _MAX_SCOPE
         or not _SCOPE.fullmatch(value)
-        or "atproto" not in value.split(" ")
+        or "atproto" not in value.split()
     ):
         raise _unusable("the granted scope does not hold atproto")
     return value

@@ -10,10 +10,17 @@ from collections.abc import Sequence
 
 from tests.mutation.core import chosen
 from tests.mutation.mutants import Mutant, MutationError, try_part
-from tests.mutation.verdicts import ACCEPTED, accepted, is_of_a_kind
+from tests.mutation.verdicts import (
+    ACCEPTED,
+    entries,
+    is_of_a_kind,
+    undecided,
+    unneeded,
+)
 from tests.packaging.project import ROOT
 
 _FOLDER = ROOT / ".mutants"
+_ROW = "{:<14}{:>9}{:>9}{:>11}{:>9}{:>9}"
 
 
 def main() -> int:
@@ -23,21 +30,23 @@ def main() -> int:
     )
     parser.add_argument("files", nargs="*", help="names of parts, or bits of paths")
     try:
-        undecided, unneeded = _run(parser.parse_args().files)
+        survivors, files = _run(parser.parse_args().files)
     except (LookupError, MutationError) as error:
         parser.error(str(error))
-    for mutant in undecided:
-        print(_entry(mutant))
-    for place in unneeded:
-        print(f"not needed any more in {ACCEPTED.name}: {place}")
-    return int(bool(undecided))
+    listed = entries()
+    for entry in unneeded(survivors, listed, files=files):
+        print(f"Not needed any more in {ACCEPTED.name}: {entry.place}: {entry.now}")
+    left = undecided(survivors, listed)
+    for mutant in left:
+        print(f"\n{_as_entry(mutant)}")
+    return int(bool(left))
 
 
-def _run(words: list[str]) -> tuple[list[Mutant], list[str]]:
-    """Return the survivors that are not accepted, and entries of the list for none."""
+def _run(words: Sequence[str]) -> tuple[list[Mutant], list[str]]:
+    """Return the survivors, and the files that were mutated."""
     survivors: list[Mutant] = []
     files: list[str] = []
-    print("part\tmutants\tkilled\tof a kind\tlisted\tseconds".expandtabs(12))
+    print(_ROW.format("part", "mutants", "killed", "of a kind", "listed", "seconds"))
     for part, of_part in chosen(words):
         begun = time.monotonic()
         mutants = try_part(part, of_part, folder=_FOLDER / part.name)
@@ -45,19 +54,7 @@ def _run(words: list[str]) -> tuple[list[Mutant], list[str]]:
         print(_row(part.name, mutants, left, time.monotonic() - begun), flush=True)
         survivors += left
         files += of_part
-    listed = {(each.place, each.was, each.now) for each in accepted()}
-    found = {_key(mutant) for mutant in survivors}
-    undecided = [
-        mutant
-        for mutant in survivors
-        if not is_of_a_kind(mutant) and _key(mutant) not in listed
-    ]
-    gone = [key[0] for key in sorted(listed - found) if key[0].split(":")[0] in files]
-    return undecided, gone
-
-
-def _key(mutant: Mutant) -> tuple[str, str, str]:
-    return mutant.place, mutant.was, mutant.now
+    return survivors, files
 
 
 def _row(
@@ -66,14 +63,17 @@ def _row(
     killed = len(mutants) - len(left)
     of_a_kind = sum(map(is_of_a_kind, left))
     figures = (len(mutants), killed, of_a_kind, len(left) - of_a_kind, round(took_s))
-    return "\t".join((name, *map(str, figures))).expandtabs(12)
+    return _ROW.format(name, *figures)
 
 
-def _entry(mutant: Mutant) -> str:
+def _as_entry(mutant: Mutant) -> str:
     """The survivor as it would stand in the list."""
     lines = {"place": mutant.place, "was": mutant.was, "now": mutant.now, "why": ""}
     return "\n".join(
-        ("[[survivor]]", *(f"{k} = {json.dumps(v)}" for k, v in lines.items()), "")
+        (
+            "[[survivor]]",
+            *(f"{name} = {json.dumps(text)}" for name, text in lines.items()),
+        )
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,13 +45,13 @@ CORE = (
     Part(
         name="protocol",
         patterns=("protocol/*.py",),
-        tests=("protocol",),
+        tests=("protocol", "test_config.py"),
     ),
 )
 """Each file is in one part."""
 
 
-def chosen(words: list[str]) -> list[tuple[Part, list[str]]]:
+def chosen(words: Sequence[str]) -> list[tuple[Part, list[str]]]:
     """Return the parts and files that words choose: names of parts, bits of paths.
 
     Raises:
@@ -67,7 +68,7 @@ def chosen(words: list[str]) -> list[tuple[Part, list[str]]]:
     return [(part, files) for part, files in found if files]
 
 
-def _is_chosen(file: str, part: Part, words: list[str]) -> bool:
+def _is_chosen(file: str, part: Part, words: Sequence[str]) -> bool:
     return not words or any(_chooses(word, part, file) for word in words)
 
 

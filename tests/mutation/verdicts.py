@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,17 +15,22 @@ ACCEPTED = Path(__file__).with_name("accepted.toml")
 _LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"')
 _ENCODINGS = frozenset({"ascii", "latin-1", "utf-8"})
 _HEADERS = frozenset({"authorization", "dpop", "dpop-nonce", "www-authenticate"})
-_WITHOUT_WORDS = re.compile(r"message = None|raise \w+\(None\)( from \w+)?")
+# What an error says, and the name of the document that it is about.
+_WORDS = re.compile(
+    r'\bmessage\b(?! =)|str\((?:error|None)\)|\bNone\b|(?<=message = )f?"[^"]*"'
+    r'|(?<=\()f?"[^" ]+(?: [^" ]+){2,}"'
+    r'|(?<=what=)(?:\w+|"[^"]*")'
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Survivor:
+class Entry:
     """A mutant that was looked at, and may survive.
 
     Attributes:
-        place: as in ``Mutant``.
-        was: the same.
-        now: the same.
+        place: as in ``Mutant``, like the two that follow.
+        was: the lines before.
+        now: the lines after.
         why: no test can or need kill it.
     """
 
@@ -34,63 +39,87 @@ class Survivor:
     now: str
     why: str
 
+    def is_of(self, mutant: Mutant) -> bool:
+        """Return whether it stands for this mutant."""
+        ours = (self.place, self.was, self.now)
+        return ours == (mutant.place, mutant.was, mutant.now)
 
-def accepted() -> list[Survivor]:
+
+def entries() -> list[Entry]:
     """Return the list."""
     table = tomllib.loads(ACCEPTED.read_text(encoding="utf-8"))
-    return [Survivor(**entry) for entry in table["survivor"]]
+    return [Entry(**entry) for entry in table["survivor"]]
+
+
+def undecided(survivors: Iterable[Mutant], listed: Collection[Entry]) -> list[Mutant]:
+    """Return those that are neither of a kind nor listed."""
+    return [
+        mutant
+        for mutant in survivors
+        if not is_of_a_kind(mutant) and not any(each.is_of(mutant) for each in listed)
+    ]
+
+
+def unneeded(
+    survivors: Collection[Mutant], listed: Iterable[Entry], *, files: Collection[str]
+) -> list[Entry]:
+    """Return what is listed of these files, and does not survive any more."""
+    return [
+        entry
+        for entry in listed
+        if entry.place.partition(":")[0] in files
+        and not any(entry.is_of(mutant) for mutant in survivors)
+    ]
 
 
 def is_of_a_kind(mutant: Mutant) -> bool:
-    """Return whether nobody wants to know of it."""
-    return any(kind(mutant) for kind in KINDS)
+    """Return whether it is one of the changes that no promise is about."""
+    return any(kind(mutant) for kind in _KINDS)
 
 
-def are_words(mutant: Mutant) -> bool:
-    """Return whether only words that people read have changed, three or more.
+def _are_words(mutant: Mutant) -> bool:
+    """Whether only words that people read are spelt otherwise, three or more.
 
-    What they must say where a person relies on them is tested; so is the code of an
-    error, which is one word.
+    Where somebody relies on what a text says, a test looks for it; and the code of an
+    error is one word.
     """
     changed = [*_changed_literals(mutant)]
     return bool(changed) and all(
-        before.strip('"').count(" ") > 1 and _spelt_alike(before, after)
+        before.count(" ") > 1 and _alike(before, after.replace("XX", ""))
         for before, after in changed
     )
 
 
-def is_name_without_case(mutant: Mutant) -> bool:
-    """Return whether an encoding or a header is written in other letters.
-
-    Capitals or not is the same to Python, and to HTTP.
-    """
+def _is_name_without_case(mutant: Mutant) -> bool:
+    """Whether an encoding or a header is in other letters: Python and HTTP take all."""
     changed = [*_changed_literals(mutant)]
     return bool(changed) and all(
-        before.strip('"').casefold() in _ENCODINGS | _HEADERS
-        and before.casefold() == after.casefold()
+        before.casefold() in _ENCODINGS | _HEADERS and _alike(before, after)
         for before, after in changed
     )
 
 
-def is_without_words(mutant: Mutant) -> bool:
-    """Return whether an error says nothing. Its class and its code are the promise."""
-    return _WITHOUT_WORDS.fullmatch(mutant.now) is not None
+def _is_without_words(mutant: Mutant) -> bool:
+    """Whether an error says less: its class and its code are what is promised."""
+    return _WORDS.sub("", mutant.was) == _WORDS.sub("", mutant.now)
 
 
-KINDS: tuple[Callable[[Mutant], bool], ...] = (
-    are_words,
-    is_name_without_case,
-    is_without_words,
+_KINDS: tuple[Callable[[Mutant], bool], ...] = (
+    _are_words,
+    _is_name_without_case,
+    _is_without_words,
 )
 
 
 def _changed_literals(mutant: Mutant) -> Iterator[tuple[str, str]]:
-    """Yield the literals that differ, if nothing else does."""
-    if _LITERAL.sub("", mutant.was) != _LITERAL.sub("", mutant.now):
+    """Yield the strings that differ, if nothing else does."""
+    if _LITERAL.sub('""', mutant.was) != _LITERAL.sub('""', mutant.now):
         return
     before, after = _LITERAL.findall(mutant.was), _LITERAL.findall(mutant.now)
-    yield from (pair for pair in zip(before, after, strict=True) if pair[0] != pair[1])
+    for one, other in zip(before, after, strict=True):
+        if one != other:
+            yield one.strip('"'), other.strip('"')
 
 
-def _spelt_alike(before: str, after: str) -> bool:
-    return after.replace("XX", "").casefold() == before.casefold()
+def _alike(before: str, after: str) -> bool:
+    return after.casefold() == before.casefold()

@@ -67,6 +67,7 @@ def test_loopback_document_when_built_then_is_native_and_public() -> None:
         client_id="http://localhost", redirect_uris=["http://127.0.0.1/"], scope="a"
     )
     assert built["application_type"] == "native"
+    assert (built["client_id"], built["scope"]) == ("http://localhost", "a")
     assert built["token_endpoint_auth_method"] == "none"
 
 

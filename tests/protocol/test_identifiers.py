@@ -308,6 +308,14 @@ def test_parse_did_records_when_one_is_valid_then_gives_it(records: list[str]) -
     assert parse_did_records(records, policy=STRICT) == ALICE
 
 
+def test_parse_did_records_when_its_host_may_not_be_asked_then_gives_none() -> None:
+    """The host of a ``did:web`` is a stranger's word, as a URL of theirs would be."""
+    record = "did=did:web:localhost%3A2583"
+    assert parse_did_records([record], policy=STRICT) is None
+    open_policy = UrlPolicy(http_hosts=("localhost",))
+    assert parse_did_records([record], policy=open_policy) == record[4:]
+
+
 @pytest.mark.parametrize("records", [[], ["x"], [ALICE], [f"did={ALICE} "], ["did="]])
 def test_parse_did_records_when_none_is_valid_then_gives_none(
     records: list[str],

@@ -117,6 +117,13 @@ def test_response_when_no_success_then_is_refused(status: int) -> None:
     assert "<" not in str(caught.value)
 
 
+def test_response_when_refusal_is_no_json_then_names_the_status() -> None:
+    """What a proxy answers in the server's place is told by its number."""
+    with pytest.raises(AuthorizationServerError, match="http_503") as caught:
+        parse_par_response(503, b"<html>")
+    assert caught.value.error == "http_503"
+
+
 @given(st.integers(100, 599), st.binary(max_size=200))
 def test_response_when_anything_then_raises_our_error_only(
     status: int, body: bytes
