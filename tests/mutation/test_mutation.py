@@ -72,6 +72,7 @@ def test_chosen_when_asked_for_parts_and_files_then_gives_them() -> None:
         ('message = "not of use"', "message = None", True),
         ("raise X(str(error)) from error", "raise X(str(None)) from error", True),
         ("message,", "None,", True),
+        ('f"{what}: not of use"', "None", True),
         ('check(url, what="issuer")', 'check(url, what="ISSUER")', True),
         ("check(url, what=_HOST)", "check(url, what=None)", True),
         ('text.encode("ascii")', 'text.encode("ASCII")', True),

@@ -52,6 +52,16 @@ def test_parse_did_document_when_ordinary_then_names_handle_and_pds(
     )
 
 
+@pytest.mark.parametrize("changes", [{}, {"service": []}])
+def test_parse_did_document_when_no_pds_is_named_then_says_so(
+    changes: dict[str, Any],
+) -> None:
+    """Somebody without a server hears that, whether the list is empty or missing."""
+    members = {name: each for name, each in document().items() if name != "service"}
+    with pytest.raises(DidNotResolved, match="the account has no PDS"):
+        parse({**members, **changes})
+
+
 @pytest.mark.covers("ID-26", "IDN-06")
 @pytest.mark.parametrize(
     "other", ["did:plc:aaaaaaaaaaaaaaaaaaaaaaaa", DID.upper(), 1, None]

@@ -103,6 +103,13 @@ def test_parse_protected_resource_when_not_one_server_then_refuses(
         issuer_of(resource(authorization_servers=servers))
 
 
+def test_parse_server_metadata_when_it_lacks_several_then_names_them() -> None:
+    """Who runs a server learns what to add, all at once."""
+    wanted = "grant_types_supported lacks authorization_code, refresh_token$"
+    with pytest.raises(UnsupportedAuthServerError, match=wanted):
+        metadata_of(server(grant_types_supported=["implicit"]))
+
+
 @pytest.mark.covers("DISC-04", "DISC-13")
 @pytest.mark.parametrize(
     "issuer",
