@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from atproto_oauth_asgi.models import OAuthSession
@@ -31,7 +32,7 @@ class Lifetime:
     def end_of(self, session: OAuthSession) -> float:
         """Return when the session ends whatever is done with it, in Unix seconds."""
         if self.limit_s is None:
-            return float("inf")
+            return math.inf
         return session.created_at.timestamp() + self.limit_s
 
     def end_unless_seen(self, seen_at: float, *, ends_at: float) -> float:

@@ -223,9 +223,9 @@ def _judge(error: OAuthTokenError) -> OAuthError:
 
 def _no_wider(scope: str, granted: str) -> str:
     """Return the scope, without what was never granted; a server may respell it."""
-    known, allowed = set(granted.split(" ")), ScopesSet(granted)
+    known, allowed = set(granted.split()), ScopesSet(granted)
     return " ".join(
-        value for value in scope.split(" ") if value in known or _brings(allowed, value)
+        value for value in scope.split() if value in known or _brings(allowed, value)
     )
 
 

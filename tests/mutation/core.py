@@ -47,6 +47,29 @@ CORE = (
         patterns=("protocol/*.py",),
         tests=("protocol", "test_config.py"),
     ),
+    Part(
+        name="tokens",
+        patterns=(
+            "sessions/lifetime.py",
+            "sessions/lineage.py",
+            "sessions/marks.py",
+            "sessions/outcomes.py",
+            "sessions/own_tokens.py",
+            "sessions/refresh.py",
+            "sessions/tokens.py",
+            "sessions/tombstones.py",
+        ),
+        tests=(
+            "sessions/test_confirmations.py",
+            "sessions/test_lifetime.py",
+            "sessions/test_lineage.py",
+            "sessions/test_marks.py",
+            "sessions/test_outcomes.py",
+            "sessions/test_refresh.py",
+            "sessions/test_tokens.py",
+            "sessions/test_tombstones.py",
+        ),
+    ),
 )
 """Each file is in one part."""
 

@@ -36,6 +36,19 @@ def test_lineage_when_it_ended_then_raises_the_same_each_time() -> None:
         assert raised.value is not ending
 
 
+def test_key_when_anything_differs_then_does_too() -> None:
+    """Whose tokens they are, and both tokens: none of them alone names a session."""
+    session = make_session()
+    others = [
+        session.replace(did="did:plc:bbbbbbbbbbbbbbbbbbbbbbbb"),
+        session.replace(access_token="another"),
+        session.replace(refresh_token="another"),
+        session.replace(refresh_token=None),
+    ]
+    assert len({module.tokens_key(each) for each in (session, *others)}) == 5
+    assert module.tokens_key(session.replace(handle=None)) == module.tokens_key(session)
+
+
 def test_lineage_when_tokens_do_not_change_then_ends_there() -> None:
     """A server that gives the same tokens again makes no circle."""
     lineage, session = Lineage(), make_session()

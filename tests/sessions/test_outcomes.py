@@ -13,18 +13,22 @@ from typing_extensions import override
 from atproto_oauth_asgi.exceptions import (
     RefreshInterrupted,
     RefreshUnavailable,
+    SessionExpired,
     SessionRevoked,
     StoreError,
     TimedOut,
 )
+from atproto_oauth_asgi.sessions import outcomes as outcomes_module
 from atproto_oauth_asgi.sessions import patience
-from atproto_oauth_asgi.sessions.lifecycle import OpenedSession
+from atproto_oauth_asgi.sessions.lifecycle import OpenedSession, Reference
 from atproto_oauth_asgi.sessions.marks import LEASE_S
 from atproto_oauth_asgi.sessions.outcomes import Outcomes, outcome_key
 from atproto_oauth_asgi.sessions.tokens import SEND_BUDGET_S
+from atproto_oauth_asgi.stores.base import Record
 from atproto_oauth_asgi.stores.locks import Lease
 from atproto_oauth_asgi.stores.memory import MemoryStore
 from tests.sessions.making import (
+    ALICE,
     Clock,
     Coordinator,
     as_it_is,
@@ -37,13 +41,31 @@ pytestmark = pytest.mark.anyio
 
 
 class FlakyStore(MemoryStore):
-    """Fails to save so many times, and can lend a lock that is nearly over."""
+    """Fails to save so many times, and can lend a lock that is nearly over.
+
+    ``meet`` lets that many callers look at once, before any of them writes.
+    """
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock=clock)
         self.clock = clock
         self.failures = 0
         self.lease_left_s: float | None = None
+        self.expected = 0
+        self.all_have_looked = anyio.Event()
+
+    def meet(self, callers: int) -> None:
+        self.expected = callers
+
+    @override
+    async def load(self, kind: str, key: str) -> Record | None:
+        record = await super().load(kind, key)
+        if self.expected:
+            self.expected -= 1
+            if self.expected == 0:
+                self.all_have_looked.set()
+            await self.all_have_looked.wait()
+        return record
 
     @override
     async def save(self, kind: str, key: str, value: bytes, **named: Any) -> int | None:
@@ -236,10 +258,109 @@ async def test_outcome_when_the_store_lost_the_mark_then_is_kept_all_the_same(
     outcomes = house.outcomes()
     mark = await outcomes.mark(house.opened)
     await house.store.delete("outcome", house.key)
-    await outcomes.keep(house.opened, house.renewed("new"), version=mark.version)
+    new = house.renewed("new")
+    assert await outcomes.keep(house.opened, new, version=mark.version) is new
     found = await house.outcomes().find(house.opened)
     assert isinstance(found, OpenedSession)
     assert found.session.access_token == "new"
+
+
+async def test_outcome_when_two_come_without_a_mark_then_one_of_them_counts(
+    house: House,
+) -> None:
+    """Both browsers end with the same tokens, also where the store was emptied."""
+    values: list[str] = []
+    house.store.meet(2)
+
+    async def keep(token: str) -> None:
+        counts = await house.outcomes().keep(
+            house.opened, house.renewed(token), version=7
+        )
+        values.append(counts.value)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(keep, "one")
+        group.start_soon(keep, "other")
+    assert len(values) == 2
+    assert len(set(values)) == 1
+
+
+@pytest.mark.covers("REF-06", "RFR-03")
+async def test_refresh_when_overtaken_while_it_sends_then_adopts_what_others_kept(
+    house: House,
+) -> None:
+    """The answer of who was taken for dead never replaces a newer one."""
+
+    async def overtake() -> None:
+        house.clock.now += LEASE_S
+        quick = house.outcomes()
+        mark = await quick.mark(house.opened)
+        await quick.keep(house.opened, house.renewed("quick"), version=mark.version)
+
+    house.server.during = overtake
+    renewed = await house.process().refresh(house.opened)
+    assert renewed.session.access_token == "quick"
+
+
+async def test_unmark_when_others_have_kept_an_outcome_then_it_stays(
+    house: House,
+) -> None:
+    """That nothing came of our try says nothing of theirs."""
+    ours, theirs = house.outcomes(), house.outcomes()
+    mark = await ours.mark(house.opened)
+    await theirs.keep(house.opened, house.renewed("theirs"), version=mark.version)
+    await ours.unmark(house.opened, mark)
+    found = await house.outcomes().find(house.opened)
+    assert isinstance(found, OpenedSession)
+    assert found.session.access_token == "theirs"
+
+
+async def test_outcome_when_the_session_was_moved_then_leads_to_the_record(
+    house: House,
+) -> None:
+    """What did not fit into cookies any more is found; another session's is not."""
+    sessions, session = make_sessions(house.clock), house.opened.session
+    moved = sessions.refer(session)
+    await house.outcomes().keep(house.opened, moved, version=0)
+    found = await house.outcomes().find(house.opened)
+    assert isinstance(found, Reference)
+    assert (found.value, found.session_id) == (moved.value, session.session_id)
+    elsewhere = sessions.refer(make_session())
+    await house.store.save(
+        "outcome", house.key, elsewhere.value.encode(), expires_at=house.clock() + 9
+    )
+    with pytest.raises(RefreshUnavailable):
+        await house.outcomes().find(house.opened)
+
+
+async def test_outcome_when_it_is_no_later_state_then_leads_nobody_in_a_circle(
+    house: House,
+) -> None:
+    """A store that gives back what was there before ends nobody's request never."""
+    await house.outcomes().keep(house.opened, house.opened, version=0)
+    with anyio.fail_after(5), pytest.raises(RefreshUnavailable):
+        await house.process().refresh(house.opened)
+    assert house.server.sent == []
+
+
+@pytest.mark.parametrize("value", [b"", b"\xff\xfe", b"somebody else's"])
+async def test_outcome_when_somebody_else_wrote_there_then_nothing_is_sent(
+    house: House, value: bytes
+) -> None:
+    """It cannot be read, in the one way that callers expect; the session lives."""
+    await house.store.save("outcome", house.key, value, expires_at=house.clock() + 9)
+    with pytest.raises(RefreshUnavailable):
+        await house.process().refresh(house.opened)
+    assert house.server.sent == []
+
+
+async def test_refresh_when_the_end_is_set_then_new_tokens_do_not_move_it(
+    house: House,
+) -> None:
+    """A session lasts as long as it was to last at the login, however it is renewed."""
+    ends_at = house.clock() + 5000
+    opened = make_sessions(house.clock).seal(make_session(), ends_at=ends_at)
+    assert (await house.process().refresh(opened)).ends_at == ends_at
 
 
 @pytest.mark.parametrize("state", ["started", "tried"])
@@ -263,6 +384,7 @@ async def test_mark_when_two_set_it_then_one_of_them_sends(house: House) -> None
     """Also where the lock has failed: the mark is set by comparing first."""
     first, second = house.outcomes(), house.outcomes()
     results: list[str] = []
+    house.store.meet(2)
 
     async def try_to(outcomes: Outcomes, name: str) -> None:
         try:
@@ -340,9 +462,12 @@ async def test_outcome_when_the_store_is_back_then_is_saved_by_any_request(
     house.store.failures = 100
     with pytest.raises(StoreError):
         await process.refresh(house.opened)
+    # Whoever comes meanwhile is not the one to suffer.
+    await process.newest(make_sessions(house.clock).seal(make_session()))
     house.store.failures = 0
     somebody_else = make_sessions(house.clock).seal(make_session())
     await process.newest(somebody_else)
+    assert process._outcomes._unsaved == {}
     house.clock.now += LEASE_S
     adopted = await house.process().refresh(house.opened)
     assert adopted.session.refresh_token == house.server.given[-1]
@@ -373,6 +498,50 @@ async def test_outcome_when_another_can_never_be_saved_then_has_its_turn_all_the
     house.clock.now += LEASE_S
     adopted = await house.process().refresh(house.opened)
     assert adopted.session.refresh_token == house.server.given[-1]
+
+
+async def test_outcome_when_others_have_kept_theirs_meanwhile_then_it_is_dropped(
+    house: House,
+) -> None:
+    """What could not be saved replaces nothing, however late it is tried again."""
+    ours, theirs = house.outcomes(), house.outcomes()
+    mark = await ours.mark(house.opened)
+    house.store.failures = 100
+    with pytest.raises(StoreError):
+        await ours.keep(house.opened, house.renewed("ours"), version=mark.version)
+    house.store.failures = 0
+    await theirs.keep(house.opened, house.renewed("theirs"), version=mark.version)
+    found = await ours.find(house.opened)
+    assert isinstance(found, OpenedSession)
+    assert found.session.access_token == "theirs"
+
+
+async def test_end_when_its_reason_is_not_known_here_then_it_is_an_end(
+    house: House,
+) -> None:
+    """A newer version of this library may know reasons that this one does not."""
+    ended = b"ended:of_a_later_version"
+    await house.store.save("outcome", house.key, ended, expires_at=house.clock() + 9)
+    with pytest.raises(SessionExpired):
+        await house.process().refresh(house.opened)
+    assert house.server.sent == []
+
+
+async def test_outcomes_when_many_cannot_be_saved_then_memory_is_bounded(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest go first, and only as many as there are too many."""
+    monkeypatch.setattr(outcomes_module, "_UNSAVED_KEPT", 2)
+    outcomes, sessions = house.outcomes(), make_sessions(house.clock)
+    opened = [sessions.seal(make_session()) for _ in range(3)]
+    house.store.failures = 100
+    for each in opened:
+        renewed = sessions.seal(each.session.replace(renewals=1))
+        with pytest.raises(StoreError):
+            await outcomes.keep(each, renewed, version=0)
+    house.store.failures = 0
+    found = [await outcomes.find(each) is not None for each in opened]
+    assert found == [False, True, True]
 
 
 @pytest.mark.covers("REF-15")
@@ -409,9 +578,12 @@ async def test_mark_when_the_clock_is_set_back_then_blocks_nobody_for_hours(
 
 @pytest.mark.covers("LOGOUT-02")
 async def test_logout_when_the_store_fails_after_the_tombstone_then_is_revoked(
-    house: House,
+    house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The server is asked all the same: a second try would find nobody logged in."""
+    """The server is asked all the same: a second try would find nobody logged in.
+
+    The log says whose tokens those were, and why they may not be the newest.
+    """
 
     class Half(FlakyStore):
         @override
@@ -425,3 +597,4 @@ async def test_logout_when_the_store_fails_after_the_tombstone_then_is_revoked(
     house.store = Half(house.clock)
     await house.process().end(house.opened)
     assert house.server.revoked == [house.opened.session.refresh_token]
+    assert f"did={ALICE}: the store is down" in caplog.text

@@ -18,10 +18,13 @@ from atproto_oauth_asgi.exceptions import (
     SessionRevoked,
     Unreachable,
 )
-from atproto_oauth_asgi.models import OAuthSession
-from atproto_oauth_asgi.sessions.keeper import SessionKeeper
+from atproto_oauth_asgi.models import OAuthSession, TokenResponse
+from atproto_oauth_asgi.sessions import tokens
+from atproto_oauth_asgi.sessions.keeper import OnePerAccount, SessionKeeper
 from atproto_oauth_asgi.sessions.own_tokens import OwnTokens
-from atproto_oauth_asgi.sessions.tokens import TokenRenewal
+from atproto_oauth_asgi.sessions.tokens import TokenRenewal, check_lease, to_revoke
+from atproto_oauth_asgi.stores.locks import Lease
+from atproto_oauth_asgi.stores.memory import MemorySessionStore
 from atproto_oauth_asgi.testing import behaviours
 from tests.network.atproto import (
     ALICE,
@@ -84,6 +87,7 @@ async def test_renew_when_right_then_gives_new_tokens(internet: Servers) -> None
     same = ("did", "handle", "pds_url", "authserver_iss", "session_id", "app_state")
     for name in (*same, "created_at", "dpop_private_key", "kid"):
         assert getattr(new, name) == getattr(old, name), name
+    assert new.renewals == old.renewals + 1
     assert new.expires_at == datetime.fromtimestamp(internet.clock() + 3600, UTC)
     assert new.verified_at == datetime.fromtimestamp(internet.clock(), UTC)
     [seen] = internet.taken(TOKEN)
@@ -135,6 +139,8 @@ async def test_expiry_when_token_endpoint_is_slow_then_counts_from_before(
         ("atproto", "atproto"),
         (f"{SCOPE} transition:generic", SCOPE),
         (f"transition:generic {SCOPE}", SCOPE),
+        # What nobody can read was never granted.
+        (f"{SCOPE} repo: unheard-of", SCOPE),
     ],
 )
 async def test_scope_when_it_changes_then_is_never_wider(
@@ -143,6 +149,33 @@ async def test_scope_when_it_changes_then_is_never_wider(
     """Less is believed, more is not."""
     internet.alter(ISSUER + TOKEN, {"scope": answered})
     assert (await open_renewal(internet).renew(internet.session())).scope == kept
+
+
+@pytest.mark.parametrize(
+    ("granted", "answered"),
+    [
+        ("atproto repo:a.b.c repo:a.b.d", "atproto repo?collection=a.b.c"),
+        ("atproto of-a-later-specification", "atproto of-a-later-specification"),
+    ],
+)
+async def test_scope_when_spelt_otherwise_or_unknown_then_stays(
+    internet: Servers, granted: str, answered: str
+) -> None:
+    """A permission that was granted is not lost by its spelling, nor by our age."""
+    internet.alter(ISSUER + TOKEN, {"scope": answered})
+    session = internet.session(scope=granted)
+    assert (await open_renewal(internet).renew(session)).scope == answered
+
+
+@pytest.mark.covers("REF-07")
+async def test_renew_when_the_server_hangs_then_gives_up_in_time(
+    internet: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the others may take this process for dead; the session lives."""
+    monkeypatch.setattr(tokens, "SEND_BUDGET_S", 0.01)
+    internet.on(ISSUER + TOKEN, after(anyio.sleep_forever))
+    with anyio.fail_after(5), pytest.raises(RefreshUnavailable):
+        await open_renewal(internet).renew(internet.session())
 
 
 async def test_renew_when_there_is_no_refresh_token_then_session_is_over(
@@ -270,15 +303,20 @@ async def test_renew_when_nonce_is_missing_then_tokens_are_kept(
 @pytest.mark.covers("REF-08", "RFR-08")
 @pytest.mark.parametrize("where", [PDS, PDS2])
 async def test_renew_when_account_has_moved_then_token_is_not_sent(
-    internet: Servers, where: str
+    internet: Servers, where: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A server that the account has left gets no refresh token, however fresh."""
+    """A server that the account has left gets no refresh token, however fresh.
+
+    The log says whose session that was, where, and why it ended.
+    """
     session = verified(internet)
     internet.net.move(ALICE, where)
     internet.lead(where, OTHER_ISSUER)
-    with pytest.raises(AccountMoved):
+    with pytest.raises(AccountMoved) as caught:
         await open_renewal(internet).renew(session)
     assert internet.sent(TOKEN) == []
+    told = f"session ended: did={ALICE} issuer={ISSUER} code=account_moved: "
+    assert f"{told}{caught.value}" in caplog.text
 
 
 @pytest.mark.covers("REF-13", "RFR-09")
@@ -293,14 +331,16 @@ async def test_renew_when_only_the_pds_changed_then_session_has_the_new_one(
 @pytest.mark.covers("REF-08", "RFR-12")
 @pytest.mark.parametrize("origin", [PLC, PDS])
 async def test_renew_when_directory_is_down_then_last_answer_counts_for_a_day(
-    internet: Servers, origin: str
+    internet: Servers, origin: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An outage logs nobody out, but does not last for ever."""
+    """An outage logs nobody out, but does not last for ever; the log tells of it."""
+    caplog.set_level(logging.INFO)
     internet.cut(origin)
     renewal = open_renewal(internet)
     young, old = verified(internet, DAY_S - 1), verified(internet, DAY_S)
     new = await renewal.renew(young)
     assert (new.pds_url, new.verified_at) == (PDS, young.verified_at)
+    assert f"account not checked: did={ALICE} code=unreachable" in caplog.text
     for session in (old, internet.session(verified_at=None)):
         with pytest.raises(RefreshUnavailable):
             await renewal.renew(session)
@@ -444,6 +484,42 @@ async def test_log_when_things_go_wrong_then_holds_no_secret(
         assert token not in caplog.text + repr(caught.value)
 
 
+def test_revoked_when_an_answer_is_refused_then_the_refresh_token_if_there_is_one() -> (
+    None
+):
+    """Each with the hint by which servers look for it first."""
+
+    def answered(refresh_token: str | None) -> TokenResponse:
+        return TokenResponse(
+            access_token="a",
+            refresh_token=refresh_token,
+            sub=ALICE,
+            scope="atproto",
+            expires_in=None,
+        )
+
+    assert to_revoke(answered("r")) == [("refresh_token", "r")]
+    assert to_revoke(answered(None)) == [("access_token", "a")]
+
+
+@pytest.mark.covers("REF-07", "RFR-04")
+@pytest.mark.parametrize(
+    ("left_s", "may_send"), [(30.0, True), (20.1, True), (20.0, False), (-1.0, False)]
+)
+def test_lease_when_too_little_is_left_then_nothing_is_sent(
+    left_s: float, may_send: bool
+) -> None:
+    """Twelve seconds to send and eight to save: the others wait for so long."""
+    clock = Clock()
+    lease = Lease(left_s, clock=clock, monotonic=clock)
+    check_lease(None)
+    if may_send:
+        check_lease(lease)
+    else:
+        with pytest.raises(RefreshUnavailable, match="held up"):
+            check_lease(lease)
+
+
 # --- the tokens of a client --------------------------------------------------------
 
 
@@ -501,6 +577,23 @@ async def test_own_when_nobody_keeps_them_then_refuses(session: OAuthSession) ->
         keeper=SessionKeeper(None, None),
         clock=server.clock,
     )
+    with pytest.raises(RefreshUnavailable):
+        await own.renew(session)
+    assert server.events == []
+
+
+async def test_own_when_a_later_session_is_kept_then_refuses(
+    session: OAuthSession,
+) -> None:
+    """The store has room for one session of the account, and that is not this one."""
+    server, store = Server(), MemorySessionStore()
+    own = OwnTokens(
+        session,
+        refresh=server.refresh,
+        keeper=SessionKeeper(OnePerAccount(store), None),
+        clock=server.clock,
+    )
+    await store.save_session(session.replace(session_id="later"))
     with pytest.raises(RefreshUnavailable):
         await own.renew(session)
     assert server.events == []
