@@ -70,6 +70,31 @@ CORE = (
             "sessions/test_tombstones.py",
         ),
     ),
+    Part(
+        name="addresses",
+        patterns=("network/addresses.py",),
+        tests=("network/test_addresses.py", "network/test_addresses_more.py"),
+    ),
+    Part(
+        name="fetch",
+        patterns=("network/fetch.py",),
+        tests=("network/test_fetch.py", "network/test_fetch_more.py"),
+    ),
+    Part(
+        name="login",
+        patterns=(
+            "sessions/cookies.py",
+            "sessions/exchange.py",
+            "sessions/pending.py",
+            "sessions/record_sealer.py",
+        ),
+        tests=(
+            "sessions/test_cookies.py",
+            "sessions/test_exchange.py",
+            "sessions/test_pending.py",
+            "sessions/test_records.py",
+        ),
+    ),
 )
 """Each file is in one part."""
 

@@ -14,7 +14,9 @@ ACCEPTED = Path(__file__).with_name("accepted.toml")
 
 _LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"')
 _ENCODINGS = frozenset({"ascii", "latin-1", "punycode", "utf-8"})
-_HEADERS = frozenset({"authorization", "dpop", "dpop-nonce", "www-authenticate"})
+_HEADERS = frozenset(
+    {"authorization", "content-type", "dpop", "dpop-nonce", "www-authenticate"}
+)
 # What an error says, and the name of the document that it is about.
 _WORDS = re.compile(
     r'\bmessage\b(?! =)|str\((?:error|None)\)|\bNone\b|(?<=message = )f?"[^"]*"'

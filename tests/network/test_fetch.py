@@ -241,7 +241,23 @@ async def test_fetch_document_when_it_is_there_then_gives_its_body(
 ) -> None:
     """The media type counts, not its case nor its parameters."""
     assert await fetch_document(world, http(200, b"{}", media_type=media_type)) == b"{}"
+    assert world.heads[0].startswith(b"GET /x HTTP/1.1\r\n")
     assert b"\r\nAccept: application/json\r\n" in world.heads[0]
+
+
+async def test_fetch_document_when_two_types_will_do_then_asks_for_both(
+    world: World,
+) -> None:
+    """A server that has but one of them gives that one."""
+    wanted = frozenset({"application/json", "application/did+ld+json"})
+    for media_type in wanted:
+        await world.serve(HOST, saying(http(200, b"{}", media_type=media_type)))
+        async with open_fetcher(world.network(unsafe_http_hosts=(HOST,))) as fetcher:
+            await fetcher.fetch_document(
+                URL, what="document", error=DiscoveryError, media_types=wanted
+            )
+    accept = b"\r\nAccept: application/did+ld+json, application/json\r\n"
+    assert all(accept in head for head in world.heads)
 
 
 @pytest.mark.covers("DISC-01", "DISC-05", "NET-11", "SRF-06")
@@ -257,6 +273,7 @@ async def test_fetch_document_when_it_is_there_then_gives_its_body(
         http(404, {}),
         http(200, b"{}", media_type="text/html"),
         http(200, b"{}", media_type=""),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
         http(200, b"{}", media_type="application/jsonx"),
     ],
 )
