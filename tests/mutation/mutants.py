@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ pytest_add_cli_args_test_selection = {tests}
 # Hypothesis tries the same examples each time.
 pytest_add_cli_args = ["-p", "no:cacheprovider", "--hypothesis-profile=ci"]
 """
+_NOT_INHERITED = ("COVERAGE_", "PYTEST_")
 _KILLED = frozenset({"killed", "segfault", "timeout"})
 _SURVIVED = frozenset({"no tests", "survived"})
 
@@ -60,9 +62,11 @@ def try_part(part: Part, files: list[str], *, folder: Path) -> list[Mutant]:
     _prepare(part, files, folder)
     log = folder / "mutmut.log"
     command = [str(Path(sys.executable).with_name("mutmut")), "run"]
+    # Coverage would count the copies, and a pytest around this one has its own ways.
+    env = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_INHERITED)}
     with log.open("wb") as output:
         done = subprocess.run(
-            command, cwd=folder, check=False, stdout=output, stderr=subprocess.STDOUT
+            command, cwd=folder, env=env, check=False, stdout=output, stderr=output
         )
     if done.returncode:
         message = f"mutmut has failed: {log}"

@@ -15,7 +15,16 @@ ACCEPTED = Path(__file__).with_name("accepted.toml")
 _LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"')
 _ENCODINGS = frozenset({"ascii", "latin-1", "punycode", "utf-8"})
 _HEADERS = frozenset(
-    {"authorization", "content-type", "dpop", "dpop-nonce", "www-authenticate"}
+    {
+        "accept-encoding",
+        "authorization",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "dpop",
+        "dpop-nonce",
+        "www-authenticate",
+    }
 )
 # What an error says, and the name of the document that it is about.
 _WORDS = re.compile(

@@ -258,6 +258,7 @@ async def test_fetch_document_when_two_types_will_do_then_asks_for_both(
             )
     accept = b"\r\nAccept: application/did+ld+json, application/json\r\n"
     assert all(accept in head for head in world.heads)
+    assert [head.lower().count(b"\r\naccept:") for head in world.heads] == [1, 1]
 
 
 @pytest.mark.covers("DISC-01", "DISC-05", "NET-11", "SRF-06")

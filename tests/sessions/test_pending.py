@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import replace
+from datetime import UTC
 from typing import Any
 
 import pytest
@@ -61,6 +62,8 @@ def test_pending_when_made_then_remembers_what_the_callback_needs() -> None:
     assert (made.did, made.handle, made.pds_url) == (ALICE, HANDLE, PDS)
     assert (made.authserver_iss, made.redirect_uri) == (ISSUER, REDIRECT_URI)
     assert (made.scope, made.created_at.timestamp()) == ("atproto", NOW)
+    # A store that writes times as text needs to know what they are counted from.
+    assert made.created_at.tzinfo is UTC
     extra = read_extra(made)
     assert (extra.kid, extra.app_state) == ("key-1", "canary-app-state")
 
@@ -179,17 +182,17 @@ def test_binding_when_right_then_passes() -> None:
 
 @pytest.mark.covers("CB-04")
 def test_binding_when_login_is_unknown_then_says_so() -> None:
-    """Whether the binding is right plays no part then."""
-    with pytest.raises(OAuthStateError):
+    """Whether the binding is right plays no part then; the words are those of old."""
+    with pytest.raises(OAuthStateError, match="Invalid or expired state parameter"):
         check_binding(None, "canary-binding")
 
 
 @pytest.mark.covers("CB-18", "PAR-12", "LGN-12")
 def test_age_when_more_than_ten_minutes_then_is_too_old() -> None:
-    """The time in the record counts."""
+    """The time in the record counts; one that is too old is like one that is not."""
     check_age(pending(), now=NOW)
     check_age(pending(), now=NOW + 600)
-    with pytest.raises(OAuthStateError):
+    with pytest.raises(OAuthStateError, match="Invalid or expired state parameter"):
         check_age(pending(), now=NOW + 601)
 
 
