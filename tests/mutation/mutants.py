@@ -26,6 +26,9 @@ only_mutate = {files}
 pytest_add_cli_args_test_selection = {tests}
 # Hypothesis tries the same examples each time.
 pytest_add_cli_args = ["-p", "no:cacheprovider", "--hypothesis-profile=ci"]
+# Of what the tests took without a mutant, and two seconds: then it has no end.
+timeout_constant = 2.0
+timeout_multiplier = 5.0
 """
 _NOT_INHERITED = ("COVERAGE_", "PYTEST_")
 _KILLED = frozenset({"killed", "segfault", "timeout"})

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -13,6 +15,7 @@ from atproto_oauth_asgi.exceptions import (
     DidNotResolved,
     OAuthError,
     OAuthTokenError,
+    ScopeMissingError,
     SubjectMismatch,
     Unreachable,
 )
@@ -20,6 +23,7 @@ from atproto_oauth_asgi.models import OAuthSession, OAuthState
 from atproto_oauth_asgi.network.services import NetworkServices
 from atproto_oauth_asgi.pkce import PKCEManager
 from atproto_oauth_asgi.sessions.exchange import CodeExchange
+from atproto_oauth_asgi.testing import behaviours
 from tests.network.atproto import (
     ALICE,
     BOB,
@@ -43,6 +47,8 @@ from tests.network.in_memory import (
 from tests.network.programs import (
     after,
     answer,
+    as_usual,
+    in_turn,
 )
 
 pytestmark = pytest.mark.anyio
@@ -53,7 +59,9 @@ def services(internet: Servers) -> NetworkServices:
     return open_services(internet)
 
 
-def pending(internet: Servers, kid: str | None = None) -> tuple[OAuthState, str]:
+def pending(
+    internet: Servers, kid: str | None = None, *, is_for_anyone: bool = False
+) -> tuple[OAuthState, str]:
     """A login that has been approved, and the code that the server knows."""
     verifier, challenge = PKCEManager.generate_pair()
     made = OAuthState(
@@ -63,10 +71,12 @@ def pending(internet: Servers, kid: str | None = None) -> tuple[OAuthState, str]
         scope=SCOPE,
         authserver_iss=ISSUER,
         dpop_private_key=generate_private_key(),
-        did=ALICE,
-        handle=HANDLE,
-        pds_url=PDS,
-        extra=json.dumps({"binding": "", "kid": kid, "app_state": None}),
+        did=None if is_for_anyone else ALICE,
+        handle=None if is_for_anyone else HANDLE,
+        pds_url=None if is_for_anyone else PDS,
+        extra=json.dumps(
+            {"binding": "", "anyone": is_for_anyone, "kid": kid, "app_state": None}
+        ),
     )
     form = {"code_challenge": challenge, "redirect_uri": REDIRECT_URI}
     key = thumbprint(made.dpop_private_key)
@@ -77,9 +87,14 @@ async def redeem(
     internet: Servers,
     services: NetworkServices,
     login: tuple[OAuthState, str] | None = None,
+    *,
+    required_scopes: Sequence[str] = (),
 ) -> OAuthSession:
     exchange = CodeExchange(
-        services.accounts, services.server, required_scopes=(), clock=internet.clock
+        services.accounts,
+        services.server,
+        required_scopes=required_scopes,
+        clock=internet.clock,
     )
     made, code = login or pending(internet)
     return await exchange.redeem(made, code=code)
@@ -152,6 +167,94 @@ async def test_redeem_when_another_account_signs_in_then_is_refused(
     with pytest.raises(SubjectMismatch):
         await redeem(internet, services)
     assert_given_back(internet)
+
+
+@pytest.mark.covers("TOK-06", "MIX-08")
+async def test_redeem_when_the_store_lost_the_account_then_is_refused(
+    internet: Servers, services: NetworkServices
+) -> None:
+    """A login that began for somebody does not become one for anybody."""
+    made, code = pending(internet)
+    with pytest.raises(OAuthError):
+        await redeem(internet, services, (made.replace(did=None), code))
+    assert_given_back(internet)
+
+
+@pytest.mark.covers("DISC-19")
+@pytest.mark.parametrize(("who", "handle"), [(ALICE, HANDLE), (BOB, "bob.example.com")])
+async def test_redeem_when_a_server_was_named_then_takes_who_signs_in(
+    internet: Servers, services: NetworkServices, who: str, handle: str
+) -> None:
+    """The account itself leads to that server, so its word counts."""
+    internet.signs_in = who
+    login = pending(internet, is_for_anyone=True)
+    session = await redeem(internet, services, login)
+    assert (session.did, session.handle, session.pds_url) == (who, handle, PDS)
+    assert session.authserver_iss == ISSUER
+    assert internet.sent(REVOKE) == []
+
+
+@pytest.mark.covers("DISC-19", "MIX-09")
+async def test_redeem_when_a_server_names_an_account_of_another_then_is_refused(
+    internet: Servers, services: NetworkServices
+) -> None:
+    """A server can sign in its own people only."""
+    internet.net.move(ALICE, PDS2)
+    internet.lead(PDS2, OTHER_ISSUER)
+    with pytest.raises(SubjectMismatch):
+        await redeem(internet, services, pending(internet, is_for_anyone=True))
+    assert_given_back(internet)
+
+
+@pytest.mark.covers("TOK-14")
+async def test_redeem_when_what_is_required_was_not_granted_then_names_it(
+    internet: Servers, services: NetworkServices
+) -> None:
+    """The person can be asked for exactly that; these tokens are given back."""
+    missing = ("repo:com.example.like", "rpc:com.example.get?aud=*")
+    with pytest.raises(ScopeMissingError, match=" ".join(map(re.escape, missing))) as (
+        caught
+    ):
+        await redeem(internet, services, required_scopes=("atproto", *missing))
+    assert caught.value.missing == missing
+    assert_given_back(internet)
+
+
+async def test_redeem_when_what_is_required_was_granted_then_gives_the_session(
+    internet: Servers, services: NetworkServices
+) -> None:
+    """Also where a permission set may bring it, which only the server can tell."""
+    login = pending(internet)
+    assert (await redeem(internet, services, login, required_scopes=SCOPE.split())).did
+    internet.alter(ISSUER + TOKEN, {"scope": "atproto include:com.example.full"})
+    await redeem(internet, services, required_scopes=("repo:com.example.like",))
+
+
+@pytest.mark.covers("DPOP-17")
+async def test_redeem_when_the_answer_has_no_nonce_then_is_refused(
+    internet: Servers, services: NetworkServices
+) -> None:
+    """Nothing is lost here: the tokens are given back."""
+    silent = behaviours.altered(without_headers=["dpop-nonce"])
+    login = pending(internet)
+    internet.on(ISSUER + TOKEN, in_turn(as_usual, silent))
+    with pytest.raises(OAuthTokenError):
+        await redeem(internet, services, login)
+    assert internet.issued[-1] in internet.revoked()
+    assert internet.net.sessions() == []
+
+
+async def test_redeem_when_the_login_brings_a_nonce_then_one_request_is_spared(
+    internet: Servers, services: NetworkServices
+) -> None:
+    """Another process has learnt it when it began the login."""
+    await redeem(internet, services)
+    challenged, taken = internet.sent(TOKEN)
+    assert "nonce" not in challenged.proof
+    made, code = pending(internet)
+    made = made.replace(dpop_authserver_nonce=taken.proof["nonce"])
+    await redeem(internet, open_services(internet), (made, code))
+    assert len(internet.sent(TOKEN)) == 3
 
 
 @pytest.mark.covers("TOK-07", "TOK-08", "TOK-14", "IDN-17", "MIX-09")
