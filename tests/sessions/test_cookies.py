@@ -135,6 +135,8 @@ def test_parse_when_other_cookies_are_there_then_finds_ours() -> None:
         f"{NAME}-login-x": ["=5="],
     }
     assert parse(b"a=1; b=2") == {}
+    for before in "aX_-.!":
+        assert parse(f"{before}{NAME}=1; {before}{NAME}=2".encode()) == {}
     assert parse_cookie_header([(b"x-cookie", line.encode())], NAME) == {}
     assert parse_cookie_header([], NAME) == {}
 
@@ -277,6 +279,11 @@ def test_join_when_chunks_are_not_one_whole_write_then_reads_nothing() -> None:
     for odd in ("12", "01", "-1", "1e1", "999999999", "0", "x", "1.1", "+1"):
         assert join({**chunks, f"{NAME}.{odd}": chunks[f"{NAME}.1"]}) is None
         assert join({NAME: ["plain"], f"{NAME}.{odd}": ["x"]}) is None
+    # Whole, but under another name than the one it would be written to.
+    first, second = chunks_of(value_of(6000)).values()
+    assert join({NAME: first, f"{NAME}.1": second}) == value_of(6000)
+    for odd in ("0", "2", "01", "x"):
+        assert join({NAME: first, f"{NAME}.{odd}": second}) is None
     assert join({}) is None
     assert join({f"{NAME}-login": ["x"]}) is None
 
@@ -342,7 +349,7 @@ def test_lines_when_written_or_deleted_then_have_all_attributes(secure: bool) ->
 
 
 def test_lines_when_written_then_say_how_long_they_live() -> None:
-    """Max-Age and Expires name the same end, 400 days at most."""
+    """Max-Age and Expires name the same end, 400 days at most; the date is HTTP's."""
     for max_age_s, expected in ((60.9, 60), (1e12, 400 * 86400), (-5.0, 0)):
         (line,) = set_cookie_lines(NAME, "v", present=[], max_age_s=max_age_s, now=NOW)
         attributes = dict(
@@ -351,6 +358,7 @@ def test_lines_when_written_then_say_how_long_they_live() -> None:
         assert int(attributes["Max-Age"]) == expected
         expires = parsedate_to_datetime(attributes["Expires"]).timestamp()
         assert expires == NOW + expected
+        assert attributes["Expires"].endswith(" GMT")
 
 
 @pytest.mark.covers("COOKIE-15")
