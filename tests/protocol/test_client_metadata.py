@@ -11,6 +11,7 @@ from atproto_oauth_asgi.protocol.client_metadata import (
     build_client_metadata,
     build_loopback_client_id,
     build_loopback_metadata,
+    find_client_id_problems,
 )
 
 CLIENT_ID = "https://app.example.com/oauth-client-metadata.json"
@@ -69,6 +70,26 @@ def test_loopback_document_when_built_then_is_native_and_public() -> None:
     assert built["application_type"] == "native"
     assert (built["client_id"], built["scope"]) == ("http://localhost", "a")
     assert built["token_endpoint_auth_method"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("url", "rule"),
+    [
+        ("https://user@app.example.com/c.json", "user name"),
+        ("https://app.example.com:8443/c.json", "no port"),
+        ("https://[2001:db8::1]/c.json", "no port"),
+        ("https://localhost/c.json", "host name"),
+        ("https://app.local/c.json", "host name"),
+        ("https://93.184.216.34/c.json", "host name"),
+        ("https:///c.json", "host name"),
+    ],
+)
+def test_client_id_when_its_host_is_of_no_use_then_the_rule_is_named(
+    url: str, rule: str
+) -> None:
+    """No server could fetch it; an ordinary one breaks no rule."""
+    assert any(rule in problem for problem in find_client_id_problems(url))
+    assert list(find_client_id_problems(CLIENT_ID)) == []
 
 
 @pytest.mark.covers("DEV-01")

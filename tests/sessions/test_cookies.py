@@ -241,6 +241,15 @@ def test_split_when_value_is_small_then_is_one_plain_cookie(value: str) -> None:
     assert join({NAME: [value]}) == value
 
 
+def test_split_when_one_cookie_will_just_do_then_is_not_cut() -> None:
+    """Up to the last byte that a line may have, with the longest life there is."""
+    sizes = [size for size in range(3500, 4096) if len(chunks_of(value_of(size))) == 1]
+    (line,) = set_cookie_lines(
+        NAME, value_of(max(sizes)), present=[], max_age_s=400 * 86400, now=NOW
+    )
+    assert len(b"Set-Cookie: " + line) == 4096
+
+
 def test_split_when_repeated_then_gives_identical_chunks() -> None:
     """Late responses that write the same value cannot make a mix of chunks."""
     value = value_of(6500)
