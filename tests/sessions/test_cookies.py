@@ -241,6 +241,35 @@ def test_split_when_value_is_small_then_is_one_plain_cookie(value: str) -> None:
     assert join({NAME: [value]}) == value
 
 
+@pytest.mark.covers("COOKIE-08")
+@pytest.mark.parametrize("size", [100, 6000])
+def test_cap_when_it_just_holds_then_is_split_and_joined(size: int) -> None:
+    """The cap counts every byte that the cookies take of a request, and no more."""
+    value = value_of(size)
+    pairs = split_value(NAME, value, max_total_bytes=BIG)
+    cookies = {name: [text] for name, text in pairs}
+    total = sum(len(f"{name}={text}; ") for name, text in pairs)
+    assert split_value(NAME, value, max_total_bytes=total) == pairs
+    assert join_chunks(cookies, NAME, max_total_bytes=total) == value
+    with pytest.raises(CookieTooLarge):
+        split_value(NAME, value, max_total_bytes=total - 1)
+    assert join_chunks(cookies, NAME, max_total_bytes=total - 1) is None
+
+
+def test_split_when_there_are_99_chunks_then_there_are_no_more() -> None:
+    """Places have two digits."""
+    _, (_, last) = split_value(NAME, value_of(6000), max_total_bytes=BIG)
+    room = 6000 - len(last.rpartition(":")[2])
+    assert len(split_value(NAME, value_of(99 * room), max_total_bytes=10**6)) == 99
+    with pytest.raises(CookieTooLarge):
+        split_value(NAME, value_of(99 * room + 1), max_total_bytes=10**6)
+
+
+def test_join_when_other_cookies_of_ours_are_there_then_gives_the_value() -> None:
+    """A login that is under way does not log anybody out."""
+    assert join({NAME: ["a.b"], f"{NAME}-login-x": ["c.d"]}) == "a.b"
+
+
 def test_split_when_one_cookie_will_just_do_then_is_not_cut() -> None:
     """Up to the last byte that a line may have, with the longest life there is."""
     sizes = [size for size in range(3500, 4096) if len(chunks_of(value_of(size))) == 1]
@@ -291,6 +320,7 @@ def test_join_when_chunks_are_not_one_whole_write_then_reads_nothing() -> None:
     # Whole, but under another name than the one it would be written to.
     first, second = chunks_of(value_of(6000)).values()
     assert join({NAME: first, f"{NAME}.1": second}) == value_of(6000)
+    assert join({NAME: first}) is None
     for odd in ("0", "2", "01", "x"):
         assert join({NAME: first, f"{NAME}.{odd}": second}) is None
     assert join({}) is None
