@@ -319,12 +319,19 @@ async def test_outcome_when_the_session_was_moved_then_leads_to_the_record(
     house: House,
 ) -> None:
     """What did not fit into cookies any more is found; another session's is not."""
-    sessions, session = make_sessions(house.clock), house.opened.session
-    moved = sessions.refer(session)
-    await house.outcomes().keep(house.opened, moved, version=0)
+    sessions = make_sessions(house.clock)
+
+    async def move(opened: OpenedSession) -> Reference:
+        return sessions.refer(opened.session)
+
+    outcomes = Outcomes(
+        store=house.store, sessions=sessions, fit=move, clock=house.clock
+    )
+    moved = await outcomes.keep(house.opened, house.renewed("new"), version=0)
     found = await house.outcomes().find(house.opened)
     assert isinstance(found, Reference)
-    assert (found.value, found.session_id) == (moved.value, session.session_id)
+    assert found.value == moved.value
+    assert found.session_id == house.opened.session.session_id
     elsewhere = sessions.refer(make_session())
     await house.store.save(
         "outcome", house.key, elsewhere.value.encode(), expires_at=house.clock() + 9
@@ -358,9 +365,9 @@ async def test_refresh_when_the_end_is_set_then_new_tokens_do_not_move_it(
     house: House,
 ) -> None:
     """A session lasts as long as it was to last at the login, however it is renewed."""
-    ends_at = house.clock() + 5000
-    opened = make_sessions(house.clock).seal(make_session(), ends_at=ends_at)
-    assert (await house.process().refresh(opened)).ends_at == ends_at
+    opened = make_sessions(house.clock, max_age_s=5000).seal(make_session())
+    assert opened.ends_at != house.opened.ends_at
+    assert (await house.process().refresh(opened)).ends_at == opened.ends_at
 
 
 @pytest.mark.parametrize("state", ["started", "tried"])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from typing_extensions import override
 
-from atproto_oauth_asgi.exceptions import LoggedOut, StoreError
+from atproto_oauth_asgi.exceptions import LoggedOut
 from atproto_oauth_asgi.sessions import tombstones as module
+from atproto_oauth_asgi.sessions.lifecycle import OpenedSession
 from atproto_oauth_asgi.sessions.tombstones import Tombstones
 from atproto_oauth_asgi.stores.base import Record
 from atproto_oauth_asgi.stores.memory import MemoryStore
@@ -18,7 +20,6 @@ from tests.sessions.making import (
     Clock,
     make_session,
     make_sessions,
-    when,
 )
 
 pytestmark = pytest.mark.anyio
@@ -50,8 +51,11 @@ class House:
         self.clock = Clock()
         self.store = CountingStore(clock=self.clock)
         self.ours = self.process()
-        self.opened = make_sessions(self.clock).seal(make_session())
-        self.session = self.opened.session
+        self.opened = self.log_in()
+
+    def log_in(self, *, generation: str = "", **changes: Any) -> OpenedSession:
+        opened = make_sessions(self.clock).seal(make_session(**changes))
+        return replace(opened, generation=generation)
 
     def process(self) -> Tombstones:
         return Tombstones(self.store, clock=self.clock)
@@ -75,27 +79,28 @@ async def test_answer_when_time_passes_then_counts_for_two_seconds(
     house: House, later_s: float, is_current: bool
 ) -> None:
     """The store is asked again after two seconds, or if the clock was set back."""
-    assert not house.ours.are_current(house.session)
-    await house.ours.check_lately(house.session)
+    session = house.opened.session
+    assert not house.ours.are_current(session)
+    await house.ours.check_lately(house.opened)
     asked = house.store.loads
     house.clock.now += later_s
-    assert house.ours.are_current(house.session) is is_current
+    assert house.ours.are_current(session) is is_current
     assert not house.ours.are_current(make_session())
-    await house.ours.check_lately(house.session)
+    await house.ours.check_lately(house.opened)
     assert (house.store.loads == asked) is is_current
 
 
 async def test_bury_when_done_then_that_session_is_out_everywhere(house: House) -> None:
     """Here at once, elsewhere as soon as the store is asked; other sessions go on."""
-    elsewhere, other = house.process(), make_session()
+    elsewhere, other = house.process(), house.log_in()
     for each in (house.ours, elsewhere):
-        await each.check(house.session)
+        await each.check(house.opened)
     await house.ours.bury(house.opened)
     with pytest.raises(LoggedOut):
-        await house.ours.check_lately(house.session)
+        await house.ours.check_lately(house.opened)
     house.clock.now += 2
     with pytest.raises(LoggedOut):
-        await elsewhere.check_lately(house.session)
+        await elsewhere.check_lately(house.opened)
     await elsewhere.check(other)
 
 
@@ -112,44 +117,56 @@ async def test_check_when_it_refuses_then_an_older_answer_counts_no_more(
     house: House,
 ) -> None:
     """A refusal is not followed by two seconds of the answer before it."""
-    await house.ours.check(house.session)
+    await house.ours.check(house.opened)
     await house.process().bury(house.opened)
     with pytest.raises(LoggedOut):
-        await house.ours.check(house.session)
-    assert not house.ours.are_current(house.session)
+        await house.ours.check(house.opened)
+    assert not house.ours.are_current(house.opened.session)
 
 
 async def test_bury_account_when_done_then_ends_what_there_is_by_now(
     house: House,
 ) -> None:
-    """Every session of the account up to this moment, on all devices, and no later."""
-    made_now = make_session(created_at=when(NOW))
-    later = make_session(created_at=when(NOW + 0.01))
-    of_bob = make_session(did=BOB)
-    for session in (house.session, made_now, later, of_bob):
-        await house.ours.check(session)
+    """Every session of the account, on all devices; who logs in afterwards stays."""
+    of_bob = house.log_in(did=BOB)
+    assert await house.ours.generation(ALICE) == ""
+    for opened in (house.opened, of_bob):
+        await house.ours.check(opened)
     await house.ours.bury_account(ALICE)
-    for ended in (house.session, made_now):
-        with pytest.raises(LoggedOut):
-            await house.ours.check_lately(ended)
-        with pytest.raises(LoggedOut):
-            await house.process().check(ended)
+    assert (await house.record()).expires_at == NOW + 400 * 86400
+    later = house.log_in(generation=await house.process().generation(ALICE))
     for process in (house.ours, house.process()):
+        with pytest.raises(LoggedOut):
+            await process.check_lately(house.opened)
         await process.check(later)
         await process.check(of_bob)
-    record = await house.record()
-    assert record.expires_at == NOW + 400 * 86400
+    await house.process().bury_account(ALICE)
+    with pytest.raises(LoggedOut):
+        await house.ours.check(later)
 
 
-async def test_check_when_the_record_is_of_somebody_else_then_fails_closed(
+async def test_bury_account_when_repeated_then_each_generation_has_a_name_of_its_own(
     house: House,
 ) -> None:
-    """A store that holds something odd is an error, never "not logged out"."""
+    """No clock is asked, and nobody can guess a name: it would be a way back in."""
+    names = set()
+    for _ in range(20):
+        await house.ours.bury_account(ALICE)
+        names.add(await house.ours.generation(ALICE))
+    assert len(names) == 20
+    assert min(map(len, names)) >= 11
+
+
+@pytest.mark.parametrize("value", [b"\xff", b"somebody else's"])
+async def test_check_when_the_record_is_of_somebody_else_then_fails_closed(
+    house: House, value: bytes
+) -> None:
+    """A store that holds something odd never says "not logged out"."""
     await house.ours.bury_account(ALICE)
     kind, key = house.store.newest
-    await house.store.save(kind, key, b"\xff", expires_at=NOW + 100)
-    with pytest.raises(StoreError):
-        await house.ours.check(house.session)
+    await house.store.save(kind, key, value, expires_at=NOW + 100)
+    with pytest.raises(LoggedOut):
+        await house.ours.check(house.opened)
 
 
 async def test_answers_when_there_are_many_then_the_oldest_go(
@@ -157,10 +174,14 @@ async def test_answers_when_there_are_many_then_the_oldest_go(
 ) -> None:
     """Memory is bounded, whoever comes by."""
     monkeypatch.setattr(module, "_ANSWERS_KEPT", 2)
-    sessions = [make_session() for _ in range(3)]
-    for session in sessions:
-        await house.ours.check(session)
-    assert [house.ours.are_current(each) for each in sessions] == [False, True, True]
-    await house.ours.check(sessions[1])
-    await house.ours.check(sessions[0])
-    assert [house.ours.are_current(each) for each in sessions] == [True, True, False]
+    opened = [house.log_in() for _ in range(3)]
+
+    def current() -> list[bool]:
+        return [house.ours.are_current(each.session) for each in opened]
+
+    for each in opened:
+        await house.ours.check(each)
+    assert current() == [False, True, True]
+    await house.ours.check(opened[1])
+    await house.ours.check(opened[0])
+    assert current() == [True, True, False]
