@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import select
 import socket
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -50,9 +49,7 @@ def test_connection_when_idle_then_is_told_from_one_that_the_server_left(
 ) -> None:
     """A code or a refresh token goes over no connection that is closed at its far end."""
     ours, theirs = ends
-    began_at = time.monotonic()
     assert not _is_readable(ours)
-    assert time.monotonic() - began_at < 0.5
     theirs.close()
     assert _is_readable(ours)
     ours.close()
