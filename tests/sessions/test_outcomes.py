@@ -11,6 +11,7 @@ import pytest
 from typing_extensions import override
 
 from atproto_oauth_asgi.exceptions import (
+    CookieTooLarge,
     RefreshInterrupted,
     RefreshUnavailable,
     SessionExpired,
@@ -338,6 +339,23 @@ async def test_outcome_when_the_session_was_moved_then_leads_to_the_record(
     )
     with pytest.raises(RefreshUnavailable):
         await house.outcomes().find(house.opened)
+
+
+async def test_outcome_when_it_fits_nowhere_then_says_so_and_is_not_tried_again(
+    house: House,
+) -> None:
+    """No later request can make it smaller."""
+
+    async def refuse(_: OpenedSession) -> OpenedSession:
+        raise CookieTooLarge("more than a browser takes")
+
+    sessions = make_sessions(house.clock)
+    outcomes = Outcomes(
+        store=house.store, sessions=sessions, fit=refuse, clock=house.clock
+    )
+    with pytest.raises(CookieTooLarge):
+        await outcomes.keep(house.opened, house.renewed("new"), version=0)
+    assert outcomes._unsaved == {}
 
 
 async def test_outcome_when_it_is_no_later_state_then_leads_nobody_in_a_circle(
