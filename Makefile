@@ -106,7 +106,7 @@ screenshots: $(INSTALLED) $(PDS_INSTALLED) ## take the pictures of our pages, in
 soak: $(INSTALLED) $(PDS_INSTALLED) $(RACE_INSTALLED) ## sessions under force, for minutes (CASE=cookie-host: one case)
 	@$(BIN)/python -m tests.soak $(CASE)
 
-mutants: $(INSTALLED) ## change the core, bit by bit, and see that the tests notice: under an hour (FILES=crypto: a part)
+mutants: $(INSTALLED) ## change the core, bit by bit, and see that the tests notice: for minutes (FILES=crypto: a part)
 	@$(BIN)/python -m tests.mutation $(FILES)
 
 # Also tells which Pythons are not there; PYTHONS=/path/to/python3.14 names others.

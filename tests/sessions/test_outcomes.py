@@ -358,6 +358,28 @@ async def test_outcome_when_it_fits_nowhere_then_says_so_and_is_not_tried_again(
     assert outcomes._unsaved == {}
 
 
+async def test_outcome_when_it_comes_to_fit_nowhere_then_others_do_not_suffer(
+    house: House,
+) -> None:
+    """Whoever comes while another's tokens wait to be kept is not told of that."""
+
+    async def refuse(opened: OpenedSession) -> OpenedSession:
+        if not house.store.failures:
+            raise CookieTooLarge("more than a browser takes")
+        return opened
+
+    sessions = make_sessions(house.clock)
+    outcomes = Outcomes(
+        store=house.store, sessions=sessions, fit=refuse, clock=house.clock
+    )
+    house.store.failures = 100
+    with pytest.raises(StoreError):
+        await outcomes.keep(house.opened, house.renewed("new"), version=0)
+    house.store.failures = 0
+    assert await outcomes.find(sessions.seal(make_session())) is None
+    assert outcomes._unsaved == {}
+
+
 async def test_outcome_when_it_is_no_later_state_then_leads_nobody_in_a_circle(
     house: House,
 ) -> None:
