@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -169,12 +169,12 @@ def _load(app: str) -> Config:
 def _run_server(config: Config, listener: socket.socket) -> int:
     import uvicorn  # noqa: PLC0415 - no dependency of ours
 
-    try:
-        uvicorn.Server(config).run(sockets=[listener])
-    except KeyboardInterrupt:
-        # That is how it is meant to end.
-        return 0
-    return 1
+    server = uvicorn.Server(config)
+    # That is how it is meant to end.
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
+    # Some releases exit by themselves when the application does not start.
+    return int(not server.started)
 
 
 def _listen(port: int | None) -> socket.socket:

@@ -95,14 +95,9 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     """Follow, show each step, and return 1 if one fails."""
     network = build_network(options)
     identifier = normalize_identifier(options.identifier, policy=network.url_policy)
-    steps = anyio.run(partial(follow, waiting=terminal.waiting), identifier, network)
-    if options.json:
-        told = str(getattr(identifier, "origin", identifier))
-        result = {"identifier": told, "steps": [asdict(step) for step in steps]}
-        terminal.line(json.dumps(result, indent=2))
-    else:
-        _print_table(steps, terminal)
-    return int(any(step.verdict == "failed" for step in steps))
+    following = partial(follow, waiting=terminal.waiting)
+    show = partial(_print_json, identifier) if options.json else _print_table
+    return _show(anyio.run(following, identifier, network), show, terminal)
 
 
 async def follow(
@@ -267,6 +262,21 @@ def _or(nothing: str) -> Callable[[object], str]:
 
 def _describe(server: AuthServerMetadata) -> str:
     return f"PAR at {server.pushed_authorization_request_endpoint}"
+
+
+def _show(
+    steps: list[Step], show: Callable[[list[Step], Terminal], None], terminal: Terminal
+) -> int:
+    show(steps, terminal)
+    return int(any(step.verdict == "failed" for step in steps))
+
+
+def _print_json(
+    identifier: Handle | Did | HostUrl, steps: list[Step], terminal: Terminal
+) -> None:
+    told = str(getattr(identifier, "origin", identifier))
+    result = {"identifier": told, "steps": [asdict(step) for step in steps]}
+    terminal.line(json.dumps(result, indent=2))
 
 
 def _print_table(steps: list[Step], terminal: Terminal) -> None:

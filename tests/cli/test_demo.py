@@ -12,8 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 from playwright.sync_api import expect
+from starlette.testclient import TestClient
 
 from atproto_oauth_asgi.cli import demo as command
+from atproto_oauth_asgi.cli.demo_app import make_app
 from atproto_oauth_asgi.cli.main import main
 from tests.browser.fixtures import BrowserPage, Screenshots
 from tests.reference_network.process import (
@@ -23,6 +25,11 @@ from tests.reference_network.process import (
 )
 
 ROOT = Path(__file__).parents[2]
+FAILING_APP = """
+async def app(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no database"})
+"""
 STUB_APP = """
 import json
 import os
@@ -80,6 +87,7 @@ class Demo:
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     (tmp_path / "stub_app.py").write_text(STUB_APP)
+    (tmp_path / "failing_app.py").write_text(FAILING_APP)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("ATPROTO_PLC_URL", "http://left-over.test")
     started: list[subprocess.Popen[str]] = []
@@ -303,6 +311,23 @@ def test_demo_when_application_is_broken_then_fails_with_its_error(
     assert demo.process.returncode == 2
     assert "no_such_module" in errors
     assert "Traceback" not in errors
+
+
+def test_demo_when_application_does_not_start_then_fails_with_its_reason(
+    start: Start,
+) -> None:
+    """A script that starts the demo is told by the exit code that it did not start."""
+    demo = start("--live", app="failing_app:app")
+    _, errors = demo.process.communicate(timeout=30)
+    assert demo.process.returncode > 0
+    assert "no database" in errors
+
+
+def test_demo_application_when_nobody_posts_a_note_then_sends_them_to_log_in() -> None:
+    """The form may be sent after the session has ended: there is no error page."""
+    client = TestClient(make_app(), base_url="http://127.0.0.1:8000")
+    answer = client.post("/notes", data={"text": "a"}, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/oauth/login")
 
 
 def test_demo_when_port_is_named_then_is_that_one_or_an_error(start: Start) -> None:

@@ -18,6 +18,7 @@ from atproto_oauth_asgi.crypto.keys import generate_private_key, private_jwk
 from atproto_oauth_asgi.stores.locks import unix_now
 from atproto_oauth_asgi.testing import AtprotoNetwork, internet
 from atproto_oauth_asgi.testing.certificates import TlsFault, authority
+from atproto_oauth_asgi.testing.wire import HangUp
 from tests.cli.deployment import (
     CALLBACK,
     HOST,
@@ -270,6 +271,7 @@ MORE_FAULTS = [
     Fault("session-route", told(500), SESSION),
     Fault("session-route", told(cache_control="max-age=60"), SESSION),
     Fault("session-route", told(cache_control="no-store"), SESSION, verdict="ok"),
+    Fault("session-route", answer(404), SESSION, verdict="skipped"),
 ]
 """Other ways to be broken, and what looks so and is not."""
 
@@ -403,6 +405,36 @@ def test_doctor_when_host_is_no_public_name_then_says_so(
     found = findings(capsys)
     assert found["client-id"]["verdict"] == "ok"
     assert found["client-id-form"]["verdict"] == "failed"
+
+
+@pytest.mark.parametrize("path", ["/", "/client/"])
+def test_doctor_when_client_id_is_no_file_then_says_so(
+    deployment: Deployment, capsys: Output, path: str
+) -> None:
+    """A client id has a path, and no slash at its end: no server takes another."""
+    document = JSONResponse({"client_id": f"{URL}{path}"})
+    deployment.serve(document)
+    assert deployment.doctor("--json", f"--metadata-path={path}") == 1
+    found = findings(capsys)
+    assert found["client-id"]["verdict"] == "ok"
+    assert "a path that does not end in /" in found["client-id-form"]["text"]
+
+
+def test_doctor_when_one_page_does_not_answer_then_tells_why_and_goes_on(
+    deployment: Deployment, capsys: Output
+) -> None:
+    """A server that hangs up is a finding like any other; the rest is looked at."""
+
+    def hang_up(reply: Reply) -> None:
+        raise HangUp
+
+    deployment.break_it(hang_up, path=LOGIN, method="GET")
+    assert deployment.doctor("--json") == 1
+    found = findings(capsys)
+    assert found["login-page"]["verdict"] == "failed"
+    assert found["login-page"]["text"].startswith(f"{URL}{LOGIN}: no answer: ")
+    assert found["login-csp"]["verdict"] == "skipped"
+    assert found["metadata-status"]["verdict"] == "ok"
 
 
 def test_doctor_when_login_returns_elsewhere_then_hints(

@@ -119,6 +119,17 @@ def test_keygen_when_asked_for_the_public_half_then_prints_nothing_else(
     assert printed.err == ""
 
 
+def test_keygen_when_asked_for_a_public_half_and_a_secret_then_gives_both(
+    folder: Path, capsys: Output
+) -> None:
+    """``--public`` stands in the way of nothing else that is asked for."""
+    main(["keygen", "--key", "k.json"])
+    capsys.readouterr()
+    assert main(["keygen", "--public", "k.json", "--secret", "s"]) == 0
+    assert json.loads(capsys.readouterr().out)["kty"] == "EC"
+    assert (folder / "s").exists()
+
+
 @pytest.mark.parametrize("text", ["no key", '{"kty": "oct", "k": "c2VjcmV0"}'])
 def test_keygen_when_public_half_of_no_key_is_wanted_then_says_so(
     folder: Path, capsys: Output, text: str

@@ -155,6 +155,17 @@ def test_resolve_when_nothing_is_published_then_says_so(
     assert (code, steps[-1]["code"]) == (1, "handle_not_found")
 
 
+def test_resolve_when_both_ways_are_out_of_order_then_tells_each(
+    network: AtprotoNetwork, reaching: list[str], capsys: Output
+) -> None:
+    """What could not be asked is not said to be published nowhere."""
+    broken = PlainTextResponse("no", status_code=503)
+    network.on("alice.test", "/.well-known/atproto-did", broken)
+    network.internet.texts["_atproto.alice.test"] = list(map(str, range(101)))
+    code, steps = resolve(capsys, "alice.test", reaching)
+    assert (code, verdicts(steps)) == (1, {"dns": "failed", "well-known": "failed"})
+
+
 def test_resolve_when_account_claims_another_handle_then_says_which(
     network: AtprotoNetwork, reaching: list[str], capsys: Output
 ) -> None:

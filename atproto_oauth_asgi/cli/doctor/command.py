@@ -21,6 +21,7 @@ from atproto_oauth_asgi.cli.doctor import (
     pages,
 )
 from atproto_oauth_asgi.cli.doctor.finding import Check, Finding, Verdict
+from atproto_oauth_asgi.cli.doctor.seen import Seen
 from atproto_oauth_asgi.cli.doctor.visit import Target, visit
 from atproto_oauth_asgi.cli.network_arguments import (
     add_reaching_arguments,
@@ -109,7 +110,12 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         network = replace(network, allowed_ports=(*network.allowed_ports, port))
     _check_reachable(target, network)
     looking = partial(visit, clock=unix_now, waiting=terminal.waiting)
-    seen = anyio.run(looking, target, network)
+    return _show(anyio.run(looking, target, network), target, options, terminal)
+
+
+def _show(
+    seen: Seen, target: Target, options: argparse.Namespace, terminal: Terminal
+) -> int:
     findings = {check.name: check.look(seen) for check in CHECKS}
     if options.json:
         _print_json(target, findings, terminal)
