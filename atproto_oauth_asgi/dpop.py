@@ -11,7 +11,6 @@ import hashlib
 import re
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any
 
@@ -26,6 +25,7 @@ from atproto_oauth_asgi.crypto.keys import (
     public_coordinates,
 )
 from atproto_oauth_asgi.protocol.challenges import parse_challenges
+from atproto_oauth_asgi.stores.recent import Recent
 
 _BAD_REQUEST, _UNAUTHORIZED = 400, 401
 _NONCE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,512}")
@@ -91,7 +91,7 @@ class NonceCache:
     """
 
     def __init__(self) -> None:
-        self._nonces: OrderedDict[str, str] = OrderedDict()
+        self._nonces: Recent[str, str] = Recent(_ORIGINS_REMEMBERED)
 
     def get(self, url: str | httpx.URL) -> str | None:
         """Return the newest nonce of the URL's origin."""
@@ -102,20 +102,14 @@ class NonceCache:
         nonce = read_nonce(headers)
         if nonce is None:
             return None
-        self._keep(origin_of(url), nonce)
+        self._nonces[origin_of(url)] = nonce
         return nonce
 
     def recall(self, url: str, nonce: str | None) -> None:
         """Take a nonce that another process learnt, unless a newer one is known."""
         origin = origin_of(url)
         if nonce is not None and _NONCE.fullmatch(nonce) and origin not in self._nonces:
-            self._keep(origin, nonce)
-
-    def _keep(self, origin: str, nonce: str) -> None:
-        self._nonces[origin] = nonce
-        self._nonces.move_to_end(origin)
-        if len(self._nonces) > _ORIGINS_REMEMBERED:
-            self._nonces.popitem(last=False)
+            self._nonces[origin] = nonce
 
 
 def read_nonce(headers: httpx.Headers) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
@@ -12,6 +11,7 @@ import httpx
 
 from atproto_oauth_asgi.exceptions import AuthorizationServerError
 from atproto_oauth_asgi.protocol.oauth_error import parse_refusal
+from atproto_oauth_asgi.stores.recent import Recent
 
 _IMF_FIXDATE = re.compile(
     r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
@@ -33,7 +33,7 @@ class ServerClocks:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._apart_s: OrderedDict[str, float] = OrderedDict()
+        self._apart_s: Recent[str, float] = Recent(_ISSUERS_REMEMBERED)
 
     async def send_dated(
         self, issuer: str, send: Callable[[float], Awaitable[httpx.Response]]
@@ -55,9 +55,6 @@ class ServerClocks:
         if date is None:
             return
         self._apart_s[issuer] = date - self._clock()
-        self._apart_s.move_to_end(issuer)
-        if len(self._apart_s) > _ISSUERS_REMEMBERED:
-            self._apart_s.popitem(last=False)
 
     def ahead_s(self, issuer: str) -> float:
         """Return by how many seconds a server's clock is to be taken as ahead of ours."""

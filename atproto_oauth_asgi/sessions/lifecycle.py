@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
@@ -15,6 +14,7 @@ from atproto_oauth_asgi.models import (
     serialize_oauth_session,
 )
 from atproto_oauth_asgi.sessions.lifetime import Lifetime
+from atproto_oauth_asgi.stores.recent import Recent
 
 _OPENED_KEPT = 1024
 _COMPRESS_ABOVE = 2800
@@ -120,7 +120,7 @@ class SealedSessions:
         self._context = context
         self._clock = clock
         self._lifetime = lifetime
-        self._opened: OrderedDict[str, Held] = OrderedDict()
+        self._opened: Recent[str, Held] = Recent(_OPENED_KEPT)
 
     def seal(self, session: OAuthSession, *, generation: str = "") -> OpenedSession:
         """Return a new session with its cookie value; it lives as is configured."""
@@ -156,7 +156,7 @@ class SealedSessions:
             session_id=session.session_id,
             value=value,
         )
-        self._keep(value, reference)
+        self._opened[value] = reference
         return reference
 
     def remember(self, did: str, handle: str | None, *, code: str) -> Past:
@@ -210,7 +210,7 @@ class SealedSessions:
         session = serialize_oauth_session(opened.session)
         text = f"{times} {opened.generation}\n{session}"
         sealed = replace(opened, value=self._seal_text(_SESSION, text))
-        self._keep(sealed.value, sealed)
+        self._opened[sealed.value] = sealed
         return sealed
 
     def _seal_text(self, form: str, text: str) -> str:
@@ -237,13 +237,8 @@ class SealedSessions:
             return None
         if isinstance(found, Reference):
             found = replace(found, is_current=self._sealer.is_current(value))
-        self._keep(value, found)
-        return found
-
-    def _keep(self, value: str, found: Held) -> None:
         self._opened[value] = found
-        if len(self._opened) > _OPENED_KEPT:
-            self._opened.popitem(last=False)
+        return found
 
 
 def _read(text: str, value: str, *, lifetime: Lifetime) -> Held:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from atproto_oauth_asgi.exceptions import RefreshUnavailable, SessionError
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.sessions.lifecycle import record_key
+from atproto_oauth_asgi.stores.recent import Recent
 
 # Each holds a session, some kilobytes.
 _KEPT = 2000
@@ -21,7 +20,7 @@ class Lineage:
     """
 
     def __init__(self) -> None:
-        self._became: OrderedDict[str, OAuthSession | SessionError] = OrderedDict()
+        self._became: Recent[str, OAuthSession | SessionError] = Recent(_KEPT)
 
     def newest(self, session: OAuthSession) -> OAuthSession:
         """Return what the session is by now.
@@ -44,9 +43,6 @@ class Lineage:
         if isinstance(became, OAuthSession) and tokens_key(became) == key:
             return
         self._became[key] = became
-        self._became.move_to_end(key)
-        if len(self._became) > _KEPT:
-            self._became.popitem(last=False)
 
 
 def tokens_key(session: OAuthSession) -> str:

@@ -11,7 +11,6 @@ used is not sent for a cookie that comes out of a backup.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -43,6 +42,7 @@ from atproto_oauth_asgi.sessions.marks import (
 )
 from atproto_oauth_asgi.sessions.patience import patiently
 from atproto_oauth_asgi.stores.base import Record, RecordStore
+from atproto_oauth_asgi.stores.recent import Recent
 
 _KIND, _REACHED = "outcome", "reached"
 _ENDED = "ended:"
@@ -86,8 +86,8 @@ class Outcomes:
         self._sessions = sessions
         self._fit = fit
         self._clock = clock
-        self._confirmed: OrderedDict[tuple[str, int], None] = OrderedDict()
-        self._unsaved: OrderedDict[str, _Unsaved] = OrderedDict()
+        self._confirmed: Recent[tuple[str, int], None] = Recent(_CONFIRMATIONS_KEPT)
+        self._unsaved: Recent[str, _Unsaved] = Recent(_UNSAVED_KEPT)
 
     async def find(self, before: OpenedSession) -> OpenedSession | Reference | None:
         """Return what a session has become; None if nobody has renewed it to an end.
@@ -157,8 +157,6 @@ class Outcomes:
         """
         key = outcome_key(before)
         unsaved = self._unsaved[key] = (renewed, before, version)
-        if len(self._unsaved) > _UNSAVED_KEPT:
-            self._unsaved.popitem(last=False)
         fitting, is_saved = await patiently(lambda: self._save_renewed(unsaved))
         return fitting if is_saved else await self.find(before) or fitting
 
@@ -199,8 +197,6 @@ class Outcomes:
                 if_version=record.version,
             )
         self._confirmed[_state_of(opened)] = None
-        if len(self._confirmed) > _CONFIRMATIONS_KEPT:
-            self._confirmed.popitem(last=False)
 
     def has_confirmed(self, opened: OpenedSession) -> bool:
         """Return whether that was noted, or there is no outcome to note it of."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from atproto_oauth_asgi.exceptions import RefreshUnavailable
 from atproto_oauth_asgi.sessions.lifecycle import OpenedSession
+from atproto_oauth_asgi.stores.recent import Recent
 
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
@@ -28,7 +28,7 @@ class Pauses:
 
     def __init__(self, *, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._pauses: OrderedDict[str, _Pause] = OrderedDict()
+        self._pauses: Recent[str, _Pause] = Recent(_FAILURES_KEPT)
 
     def begin(self, name: str) -> None:
         """Begin a pause, twice as long as the one before."""
@@ -36,8 +36,6 @@ class Pauses:
         doubled = before.length_s * 2 if before else _FIRST_PAUSE_S
         length_s = min(_LONGEST_PAUSE_S, doubled)
         self._pauses[name] = _Pause(length_s, self._clock() + length_s)
-        if len(self._pauses) > _FAILURES_KEPT:
-            self._pauses.popitem(last=False)
 
     def forget(self, name: str) -> None:
         """Begin anew: it went well."""

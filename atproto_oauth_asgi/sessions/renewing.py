@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -27,6 +26,7 @@ from atproto_oauth_asgi.sessions.tokens import (
     nothing_to_do,
 )
 from atproto_oauth_asgi.stores.locks import Lease, ProcessLocks, lock_within
+from atproto_oauth_asgi.stores.recent import Recent
 
 _LOCK_WAIT_S = 20.0
 # Only a thread that has died holds a lock of the process for longer.
@@ -52,7 +52,7 @@ class SharedRenewal:
         self._keeper = keeper
         self._clock = clock
         self._lineage = Lineage()
-        self._unsaved: OrderedDict[str, tuple[OAuthSession, bool]] = OrderedDict()
+        self._unsaved: Recent[str, tuple[OAuthSession, bool]] = Recent(_UNSAVED_KEPT)
         self._locks = ProcessLocks()
 
     async def renew(
@@ -177,8 +177,6 @@ class SharedRenewal:
         self, renewed: OAuthSession, *, was_kept: bool, mark: Mark | None = None
     ) -> None:
         self._unsaved[tokens_key(renewed)] = (renewed, was_kept)
-        if len(self._unsaved) > _UNSAVED_KEPT:
-            self._unsaved.popitem(last=False)
         await patiently(lambda: self._save_now(renewed, was_kept=was_kept, mark=mark))
 
     async def _save_now(

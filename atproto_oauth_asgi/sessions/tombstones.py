@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable
 
 from atproto_oauth_asgi.exceptions import LoggedOut
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.sessions.lifecycle import OpenedSession, record_key
 from atproto_oauth_asgi.stores.base import RecordStore
+from atproto_oauth_asgi.stores.recent import Recent
 
 _KIND = "tombstone"
 _CURRENT_FOR_S = 2.0
@@ -24,7 +24,7 @@ class Tombstones:
     def __init__(self, store: RecordStore, *, clock: Callable[[], float]) -> None:
         self._store = store
         self._clock = clock
-        self._alive: OrderedDict[str, float] = OrderedDict()
+        self._alive: Recent[str, float] = Recent(_ANSWERS_KEPT)
 
     async def check(self, opened: OpenedSession) -> None:
         """Check that nobody has logged this session out.
@@ -40,8 +40,6 @@ class Tombstones:
         if await self.generation(session.did) not in {"", opened.generation}:
             raise LoggedOut("the account was logged out everywhere")
         self._alive[session.session_id] = self._clock()
-        if len(self._alive) > _ANSWERS_KEPT:
-            self._alive.popitem(last=False)
 
     async def generation(self, did: str) -> str:
         """Return which generation of the account's sessions begins now.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ import anyio.to_thread
 from atproto_oauth_asgi.config import OAuthConfig
 from atproto_oauth_asgi.exceptions import CallbackError, OAuthError
 from atproto_oauth_asgi.models import OAuthSession
+from atproto_oauth_asgi.stores.recent import Recent
 
 _log = logging.getLogger("atproto_oauth_asgi")
 
@@ -43,7 +43,7 @@ class Hooks:
     def __init__(self, config: OAuthConfig) -> None:
         self._config = config
         # Requests of one session run beside each other, and all see it renewed or lost.
-        self._told: OrderedDict[tuple[str, str, int], None] = OrderedDict()
+        self._told: Recent[tuple[str, str, int], None] = Recent(_TOLD_KEPT)
 
     async def login(self, session: OAuthSession) -> str | None:
         """Return where the application sends the person, None for where they wanted to.
@@ -84,8 +84,6 @@ class Hooks:
         if key in self._told:
             return False
         self._told[key] = None
-        if len(self._told) > _TOLD_KEPT:
-            self._told.popitem(last=False)
         return True
 
     async def _tell(self, name: str, session: OAuthSession, *facts: str) -> None:
