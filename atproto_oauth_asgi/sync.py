@@ -11,7 +11,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from functools import partial, wraps
 from types import TracebackType
-from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar, cast
 
 import anyio
 import httpx
@@ -230,9 +230,8 @@ class _BlockingTransport(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request, and return its answer as soon as it begins."""
         response = self._loop.call(partial(self._send, request))
-        body = response.stream
-        if not isinstance(body, httpx.AsyncByteStream):
-            return response
+        # What an asynchronous transport gives is asynchronous.
+        body = cast("httpx.AsyncByteStream", response.stream)
         response.stream = _BlockingBody(body, self._loop)
         return response
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from dataclasses import fields
+from logging.handlers import QueueHandler
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import httpx
@@ -141,6 +143,14 @@ def test_filter_when_values_are_named_then_the_callers_own_stay() -> None:
     assert record.getMessage() == "/oauth/callback?... ..."
     assert record.args == {"U": "/oauth/callback?...", "q": "...", "n": 1, "x": [QUERY]}
     assert values["q"] == QUERY
+
+
+def test_filter_when_the_message_is_whole_already_then_is_cut_all_the_same() -> None:
+    """A ``QueueHandler`` puts the values into the message, and leaves none."""
+    prepared = QueueHandler(SimpleQueue()).prepare(record_of("%s", CALLBACK))
+    assert prepared.args is None
+    assert CallbackQueryFilter().filter(prepared)
+    assert prepared.getMessage() == "/oauth/callback?..."
 
 
 anything = st.none() | st.integers() | st.text() | st.binary() | st.lists(st.text())

@@ -184,7 +184,7 @@ def _listen(port: int | None) -> socket.socket:
         # asyncio sends small answers at once (TCP_NODELAY) only if the protocol is
         # named.
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        if os.name == "posix":
+        if os.name == "posix":  # pragma: no branch - Windows would let two listen
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, number))

@@ -62,22 +62,6 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
             addresses = await self._checked_addresses(host)
             return _NetworkStream(await self._connect_to_one(addresses, port))
 
-    @override
-    async def connect_unix_socket(
-        self,
-        path: str,
-        timeout: float | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Refuse: no URL leads to a Unix socket."""
-        message = "Unix sockets are not connected to"
-        raise httpcore.ConnectError(message)
-
-    @override
-    async def sleep(self, seconds: float) -> None:
-        """Wait between attempts."""
-        await anyio.sleep(seconds)
-
     async def _checked_addresses(self, host: str) -> Sequence[str]:
         name = f"[{host}]" if ":" in host else host
         is_private = matches_host(name, self._private_hosts)
@@ -234,8 +218,8 @@ def _is_readable(raw: Any) -> bool:
     """Whether an idle connection has something to say: that the server left."""
     if raw is None or raw.fileno() < 0:
         return True
-    if hasattr(select, "poll"):
-        poll = select.poll()
-        poll.register(raw.fileno(), select.POLLIN)
-        return bool(poll.poll(0))
-    return bool(select.select([raw], [], [], 0)[0])
+    if not hasattr(select, "poll"):  # pragma: no cover - only Windows has none
+        return bool(select.select([raw], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(raw.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

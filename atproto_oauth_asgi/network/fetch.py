@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import anyio
 import httpx
@@ -165,11 +166,8 @@ def _check_headers(response: httpx.Response, *, what: str, limit: int) -> None:
 
 async def _read(response: httpx.Response, *, what: str, limit: int) -> bytes:
     body = bytearray()
-    stream = response.stream
-    if not isinstance(stream, httpx.AsyncByteStream):
-        message = "the transport gave a synchronous stream"
-        raise TypeError(message)
-    async for part in stream:
+    # What an asynchronous transport gives is asynchronous.
+    async for part in cast("httpx.AsyncByteStream", response.stream):
         body += part
         if len(body) > limit:
             raise TooLarge(f"{what}: the answer is too large")

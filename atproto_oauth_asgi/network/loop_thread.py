@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import anyio
 from anyio.from_thread import BlockingPortal
+from anyio.lowlevel import checkpoint
 
 _R = TypeVar("_R")
 # Longer than a refresh may be under way.
@@ -70,7 +71,7 @@ class _Serving:
     def __init__(self) -> None:
         self.began = threading.Event()
         self.portal: BlockingPortal | None = None
-        self.at_end: Callable[[], Coroutine[Any, Any, None]] | None = None
+        self.at_end: Callable[[], Coroutine[Any, Any, None]] = checkpoint
 
     def run(self) -> None:
         """Run until the portal is stopped."""
@@ -85,5 +86,4 @@ class _Serving:
             self.portal = portal
             self.began.set()
             await portal.sleep_until_stopped()
-        if self.at_end is not None:
-            await self.at_end()
+        await self.at_end()

@@ -230,7 +230,7 @@ class SessionKeeper:
         """
         if self._kept is None:
             return None
-        return await self._kept.find(session.did, session.session_id, _any)
+        return await self._kept.find(session.did, session.session_id, lambda _: True)
 
     async def find(
         self, did: str, session_id: str | None, *, is_usable: IsUsable
@@ -266,8 +266,3 @@ def _is_same(kept: OAuthSession, session: OAuthSession) -> bool:
     if not (kept.session_id and session.session_id):
         return True
     return kept.session_id == session.session_id
-
-
-def _any(session: OAuthSession) -> bool:
-    del session
-    return True

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import cast
 
 from atproto_oauth_asgi.exceptions import (
-    ConfigurationError,
     CookieTooLarge,
     LoggedOut,
     RefreshUnavailable,
@@ -24,7 +24,7 @@ from atproto_oauth_asgi.sessions.lifecycle import (
     SealedSessions,
 )
 from atproto_oauth_asgi.sessions.pauses import Pauses
-from atproto_oauth_asgi.sessions.records import KeptSession
+from atproto_oauth_asgi.sessions.records import KeptSession, RecordedSessions
 from atproto_oauth_asgi.sessions.revocation import revoke_quietly
 from atproto_oauth_asgi.sessions.services import SessionServices
 
@@ -44,9 +44,8 @@ class StoredSessions:
         sealed: SealedSessions,
         check_size: CheckSize,
     ) -> None:
-        if services.records is None:
-            raise ConfigurationError("session_store: a RecordStore is needed here")
-        self._records = services.records
+        # The client of a middleware keeps sessions in a RecordStore, and nowhere else.
+        self._records = cast("RecordedSessions", services.records)
         self._services = services
         self._lifetime = services.lifetime
         self._clock = services.clock

@@ -26,5 +26,5 @@ def _after_fork_in_child() -> None:
         holder.begin_anew()
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
     os.register_at_fork(after_in_child=_after_fork_in_child)

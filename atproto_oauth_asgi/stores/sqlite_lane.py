@@ -164,7 +164,7 @@ def _close_everywhere(path: Path) -> None:
             if lane.path == path
             for each in lane.displaced()
         ]
-        if displaced:
+        if displaced:  # pragma: no branch - another thread may have been quicker
             _park(path)
             try:
                 for each in displaced:
@@ -196,7 +196,7 @@ def _resume() -> None:
         _parked.pop().resume()
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
     os.register_at_fork(
         before=_before_fork,
         after_in_parent=_after_fork,

@@ -32,6 +32,7 @@ SERVED = [
     ("litestar_app", *HYPERCORN),
     ("django_app", *UVICORN),
     ("django_app", *HYPERCORN),
+    ("django_plain_app", *UVICORN),
     ("falcon_app", *UVICORN),
     ("blacksheep_app", *UVICORN),
     ("sanic_app", *UVICORN),
@@ -190,6 +191,7 @@ PAGES = {
     "quart_app": ("/page", "/plain-page"),
     "litestar_app": ("/page",),
     "django_app": ("/page", "/plain-page"),
+    "django_plain_app": ("/page", "/plain-page"),
 }
 """What is for people who are logged in, by the glue of the framework."""
 
@@ -224,6 +226,7 @@ def test_glue_when_a_page_is_for_people_then_nobody_is_sent_to_log_in_and_back(
 )
 def test_glue_when_a_permission_is_missing_then_asked_for_or_403(site: Site) -> None:
     """A browser goes by the page that asks, a program is told, and then it works."""
+    assert site.browser.get("/photos").status_code == 401
     login_as(site.browser, "alice.test", scope="atproto")
     sent = site.browser.get("/photos", headers={"Sec-Fetch-Mode": "navigate"})
     assert sent.status_code == 303
@@ -232,6 +235,9 @@ def test_glue_when_a_permission_is_missing_then_asked_for_or_403(site: Site) -> 
     assert refused.status_code == 403
     told = refused.json()
     assert told.get("extra", told)["missing"] == [PHOTOS]
+    form = site.browser.post("/photos", headers={"Sec-Fetch-Mode": "navigate"})
+    assert form.status_code == 403
+    assert "permission" in form.text
     login_as(site.browser, "alice.test")
     did = site.network.accounts["alice.test"].did
     assert site.browser.get("/photos").text == did

@@ -74,3 +74,10 @@ async def test_write_when_there_are_no_bytes_then_sends_nothing() -> None:
     for buffer in (b"GET", b"", b" / HTTP/1.1"):
         await stream.write(buffer)
     assert recorder.sent == [b"GET", b" / HTTP/1.1"]
+
+
+async def test_stream_when_it_cannot_be_looked_at_then_is_not_used_again() -> None:
+    """A connection that may be closed by now costs a new one, never a lost request."""
+    stream = _NetworkStream(Recorder())
+    assert stream.get_extra_info("is_readable") is True
+    assert stream.get_extra_info("server_addr") is None

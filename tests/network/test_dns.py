@@ -204,6 +204,13 @@ async def test_query_txt_when_system_knows_no_servers_then_is_unreachable(
         await query_txt(NAME, servers=None, timeout_s=1)
 
 
+@pytest.mark.parametrize("text", ["", "example.com", "10.0.0.0/33", "10.0.0.1/8"])
+def test_denied_network_when_it_is_none_then_is_misconfigured(text: str) -> None:
+    """A slip of the pen would deny nothing."""
+    with pytest.raises(ConfigurationError, match="denied_networks"):
+        Network(denied_networks=(text,))
+
+
 @pytest.mark.parametrize(
     "server", ["", "x", "dns.example.com", "1.2.3.4:x", "[::1", ":53"]
 )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from typing_extensions import override
@@ -10,6 +11,7 @@ from atproto_oauth_asgi.crypto.keys import generate_private_key
 from atproto_oauth_asgi.exceptions import (
     AccountMoved,
     ClientKeyRetired,
+    RefreshUnavailable,
     SessionError,
     SessionExpired,
     SessionRevoked,
@@ -281,6 +283,97 @@ async def test_session_when_store_always_changes_then_saving_gives_up(
     assert Busy.tries == 5
 
 
+class Contested(MemoryStore):
+    """Somebody else is quicker than so many of the next writes."""
+
+    lost = 0
+
+    @override
+    async def save(self, *args: Any, **named: Any) -> int | None:
+        if self.lost > 0:
+            self.lost -= 1
+            return None
+        return await super().save(*args, **named)
+
+
+@pytest.mark.parametrize("lost", [1, 4])
+async def test_session_when_others_write_while_it_ends_then_has_ended_all_the_same(
+    clock: Clock, lost: int
+) -> None:
+    """A log-out is not undone by a note that somebody wrote at the same time."""
+    store = Contested(clock=clock)
+    sessions = recorded(store, sealer(clock))
+    session = make_session()
+    await sessions.save_new(session)
+    store.lost = lost
+    assert text_of(await sessions.end(session, code=SessionRevoked.code))
+    with pytest.raises(SessionRevoked):
+        await sessions.find(ALICE, session.session_id, anybody)
+
+
+async def test_session_when_store_always_changes_then_ending_gives_up(
+    clock: Clock,
+) -> None:
+    """Whoever logs out is not told that they are, while the session lives on."""
+    store = Contested(clock=clock)
+    sessions = recorded(store, sealer(clock))
+    session = make_session()
+    await sessions.save_new(session)
+    store.lost = 5
+    with pytest.raises(StoreError, match="changed by others"):
+        await sessions.end(session, code=SessionRevoked.code)
+
+
+async def test_session_when_its_record_is_lost_then_a_renewed_one_is_refused(
+    store: SeenStore, sessions: RecordedSessions
+) -> None:
+    """What somebody has deleted from the store does not come back by itself."""
+    session = make_session()
+    await sessions.save_new(session)
+    await store.delete("session", store.seen[1])
+    with pytest.raises(SessionRevoked):
+        await sessions.save_renewed(session.replace(renewals=1), was_kept=True)
+    assert await sessions.find(ALICE, session.session_id, anybody) is None
+
+
+async def test_session_when_a_later_state_is_kept_then_an_earlier_one_is_not_saved(
+    sessions: RecordedSessions,
+) -> None:
+    """Tokens that come late do not take the place of newer ones."""
+    session = make_session()
+    newest = session.replace(renewals=2)
+    await sessions.save_new(newest)
+    await sessions.save_renewed(session.replace(renewals=1), was_kept=True)
+    found = await sessions.find(ALICE, session.session_id, anybody)
+    assert text_of(found) == text_of(newest)
+
+
+async def test_mark_when_a_later_state_is_kept_then_nothing_is_sent(
+    sessions: RecordedSessions,
+) -> None:
+    """The refresh token that would be sent was used already."""
+    session = make_session()
+    await sessions.save_new(session.replace(renewals=1))
+    with pytest.raises(RefreshUnavailable):
+        await sessions.mark(session)
+
+
+async def test_unmark_when_the_session_was_renewed_since_then_leaves_it_alone(
+    sessions: RecordedSessions,
+) -> None:
+    """A late word of a failure does not make the next end look like a cut refresh."""
+    session = make_session()
+    await sessions.save_new(session)
+    mark = await sessions.mark(session)
+    assert mark is not None
+    renewed = session.replace(renewals=1)
+    await sessions.save_renewed(renewed, was_kept=True, mark=mark)
+    await sessions.unmark(session, mark)
+    again = await sessions.mark(renewed)
+    assert again is not None
+    assert not again.was_interrupted
+
+
 async def test_session_when_not_renewed_for_half_a_year_then_is_gone(
     sessions: RecordedSessions, clock: Clock
 ) -> None:
@@ -382,3 +475,17 @@ async def test_record_when_secret_is_rotated_then_opens_until_it_is_removed(
     later = make_session()
     await alone.save_new(later)
     assert text_of(await alone.find(ALICE, None, anybody)) == text_of(later)
+
+
+async def test_session_when_its_secret_is_gone_then_can_be_ended_all_the_same(
+    store: SeenStore, sessions: RecordedSessions, clock: Clock
+) -> None:
+    """Nothing can be revoked then, but the cookie that leads there is worth nothing."""
+    session = make_session()
+    await sessions.save_new(session)
+    later = recorded(
+        store, sealer(clock, b"another secret of the tests, 32 bytes or so")
+    )
+    assert await later.end(session, code=SessionRevoked.code) is None
+    with pytest.raises(SessionRevoked):
+        await later.find(ALICE, session.session_id, anybody)

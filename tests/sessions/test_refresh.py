@@ -144,6 +144,22 @@ async def test_refresh_when_several_have_passed_then_leads_to_the_newest() -> No
     assert not house.server.is_ended
 
 
+async def test_refresh_when_a_cookie_is_far_behind_then_the_search_has_an_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One request reads the store so many times at most, and sends no used token."""
+    monkeypatch.setattr(refresh, "_LONGEST_CHAIN", 2)
+    house = House()
+    opened = [house.log_in()]
+    for _ in range(3):
+        house.clock.now += HOUR_S
+        opened.append(await house.coordinator.refresh(opened[-1]))
+    with pytest.raises(RefreshUnavailable, match="too often"):
+        await house.another_process().refresh(opened[0])
+    assert len(house.server.sent) == 3
+    assert (await house.another_process().refresh(opened[2])).value == opened[3].value
+
+
 @pytest.mark.covers("REF-02", "RFR-11")
 async def test_refresh_when_the_server_keeps_the_token_then_it_is_sent_again() -> None:
     """A server that does not rotate stops neither the next refresh nor a logout."""
@@ -449,6 +465,56 @@ async def test_confirm_when_the_new_cookie_came_back_then_the_outcome_may_go() -
     assert (await house.records())["outcome"] == NOW + 300
     house.clock.now += 1
     assert "outcome" not in await house.records()
+
+
+@pytest.mark.covers("REF-15", "CKE-08")
+async def test_refresh_when_the_outcome_was_confirmed_long_ago_then_nothing_is_sent() -> (
+    None
+):
+    """A copy of an old cookie is over: its token was used, and must not come twice."""
+    house = House()
+    opened = house.log_in()
+    renewed = await house.coordinator.refresh(opened)
+    await house.coordinator.confirm(renewed)
+    house.clock.now += 300
+    with pytest.raises(SessionExpired):
+        await house.another_process().refresh(opened)
+    assert len(house.server.sent) == 1
+    assert not house.server.is_ended
+
+
+async def test_confirm_when_others_write_at_the_same_time_then_is_no_failure() -> None:
+    """The browser has its cookie; that the note of it was lost fails no request."""
+
+    class Contested(MemoryStore):
+        @override
+        async def save(self, kind: str, *args: Any, **named: Any) -> int | None:
+            if kind == "reached":
+                return None
+            return await super().save(kind, *args, **named)
+
+    clock = Clock()
+    house = House(store=Contested(clock=clock))
+    renewed = await house.coordinator.refresh(house.log_in())
+    await house.coordinator.confirm(renewed)
+    assert (await house.records())["outcome"] <= NOW + 300
+
+
+@pytest.mark.covers("STORE-07")
+async def test_refresh_when_a_record_is_junk_then_is_an_error_and_nothing_is_sent() -> (
+    None
+):
+    """A store that somebody else writes into neither ends nor prolongs a session."""
+    house = House()
+    opened = house.log_in()
+    await house.coordinator.tombstones.bury_account(opened.session.did)
+    (key,) = (
+        key for kind, key in dict(house.store._rows.items()) if kind == "tombstone"
+    )
+    await house.store.save("tombstone", key, b"junk", expires_at=NOW + HOUR_S)
+    with pytest.raises(StoreError, match="does not hold"):
+        await house.coordinator.refresh(opened)
+    assert house.server.sent == []
 
 
 async def test_outcome_when_a_record_was_moved_then_it_is_not_adopted() -> None:

@@ -29,6 +29,7 @@ from atproto_oauth_asgi.sessions.keeper import (
     SessionKeeper,
 )
 from atproto_oauth_asgi.sessions.lifetime import Lifetime
+from atproto_oauth_asgi.sessions.marks import Mark
 from atproto_oauth_asgi.sessions.own_tokens import OwnTokens
 from atproto_oauth_asgi.sessions.record_sealer import RecordSealer
 from atproto_oauth_asgi.sessions.records import RecordedSessions
@@ -382,6 +383,7 @@ async def test_keeper_when_nothing_is_kept_then_says_so() -> None:
     with pytest.raises(SessionExpired):
         await keeper.find(session.did, None, is_usable=anybody)
     await keeper.end(session, why=SessionRevoked())
+    await keeper.unmark(session, Mark(1, was_interrupted=False))
     assert not await keeper.would_keep(session)
 
 

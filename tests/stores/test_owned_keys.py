@@ -87,6 +87,18 @@ class TestRedis(Lists):
         )
         return RedisStore(redis_service.url, prefix=prefix, clock=clock)
 
+    @pytest.mark.anyio
+    async def test_owned_keys_when_there_are_many_then_all_are_listed(
+        self, store: RecordStore, clock: ManualClock
+    ) -> None:
+        """Redis gives them in parts; none of the parts is left out."""
+        lister: ListsOwnedKeys = store  # type: ignore[assignment]
+        keys = {f"{number:04}" for number in range(700)}
+        end = clock() + 1000
+        for key in keys:
+            await store.save("session", key, b"v", expires_at=end, owner=key)
+        assert set(await lister.owned_keys("session")) == keys
+
 
 class TestPostgres(Lists):
     @override

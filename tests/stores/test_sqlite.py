@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -422,6 +423,43 @@ async def test_versions_when_file_was_lost_then_are_not_given_again(path: Path) 
 
 
 # --- Failures ------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+@pytest.mark.covers("STORE-01")
+async def test_file_when_somebody_keeps_it_to_themselves_then_opening_fails_in_time(
+    path: Path,
+) -> None:
+    """A program that looks after the file holds up nobody for longer than was said."""
+    store = SQLiteStore(path, timeout_s=0.2)
+    await store.load("s", "k")
+    await store.aclose()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("BEGIN EXCLUSIVE")
+        with anyio.fail_after(10), pytest.raises(StoreError, match="locked"):
+            await store.load("s", "k")
+        other.execute("ROLLBACK")
+    assert await store.save("s", "k", b"v", expires_at=FAR)
+    await store.aclose()
+
+
+@pytest.mark.anyio
+async def test_file_when_the_disk_is_another_machines_then_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without memory that processes share, two of them would damage the file."""
+    real = sqlite3.connect
+
+    def connect(address: str, **options: Any) -> Any:
+        # The part of SQLite that is made for disks of a network has no such memory.
+        return real(f"{address}&vfs=unix-dotfile", **options)
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    store = SQLiteStore(path)
+    with pytest.raises(StoreError, match="a disk of this machine"):
+        await store.save("s", "k", b"v", expires_at=FAR)
+    await store.aclose()
 
 
 @pytest.mark.anyio

@@ -10,7 +10,7 @@ import pytest
 
 from atproto_oauth_asgi import ATProtoAuth, NotAuthenticatedError, PDSClient
 from tests.sessions.making import ALICE, PDS, make_session
-from tests.web.desk import LATER, Desk
+from tests.web.desk import HELLO, LATER, Desk
 from tests.web.driving import PUBLIC_URL
 
 pytestmark = pytest.mark.anyio
@@ -62,10 +62,38 @@ async def test_auth_when_nobody_is_there_then_none_or_an_error() -> None:
         lambda: auth.session,
         lambda: auth.client,
         auth.require,
+        lambda: auth.wait(auth.logout),
     ):
         with pytest.raises(NotAuthenticatedError):
             need()
     await auth.logout()
+
+
+async def test_client_when_the_person_has_logged_out_since_then_sends_nothing() -> None:
+    """An application that goes on with a client from before is told."""
+    errors: list[Exception] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        auth = scope["atproto"]
+        client = auth.client
+        await auth.logout()
+        try:
+            await client.get("/xrpc/com.atproto.server.getSession")
+        except NotAuthenticatedError as error:
+            errors.append(error)
+        await HELLO(scope, receive, send)
+
+    desk = Desk(app)
+    assert (await desk.get("/", desk.cookie())).body == b"nobody"
+    assert len(errors) == 1
+
+
+async def test_scope_when_its_key_holds_something_else_then_it_is_replaced() -> None:
+    """What another program has left there is nobody who is logged in."""
+    desk = Desk()
+    sent = await desk.get("/", desk.cookie(), atproto={"did": "did:web:evil.test"})
+    assert sent.body == ALICE.encode()
+    assert (await desk.get("/", atproto=ALICE)).body == b"nobody"
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 from starlette.types import ASGIApp
 
 from atproto_oauth_asgi.exceptions import StoreError
+from atproto_oauth_asgi.stores import MemoryStore
 from tests.network.atproto import (
     ALICE,
     BOB,
@@ -246,6 +247,26 @@ async def test_callback_when_it_comes_again_after_a_logout_then_refused(
         browser.restore(copied)
         assert (await browser.http.get(path)).status_code == 401
         assert browser.session_cookie is None
+
+
+@pytest.mark.covers("LGN-04", "SESS-14")
+async def test_callback_when_it_comes_again_after_the_session_is_lost_then_refused(
+    servers: Servers,
+) -> None:
+    """There is no session any more that it could put into a browser."""
+    store = MemoryStore(clock=servers.clock)
+    site = WebSite(servers, store=store)
+    async with site.browser() as browser:
+        await browser.begin()
+        copied, path = browser.login_cookies, site.callback_path()
+        assert (await browser.http.get(path)).status_code == 303
+        rows = [row for row, _ in store._rows.items() if row[0] == "session"]
+        for kind, key in rows:
+            await store.delete(kind, key)
+        browser.restore(copied)
+        answer = await browser.http.get(path)
+        assert answer.status_code == 400
+        assert await browser.who() is None
 
 
 @pytest.mark.covers("LGN-04")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from atproto_oauth_asgi import OAuthSession
+from atproto_oauth_asgi.exceptions import StoreError
 from tests.network.atproto import ALICE as DID
 from tests.network.atproto import REVOKE, Servers
 from tests.sessions.making import HOUR_S, NOW, make_session
@@ -108,6 +109,21 @@ async def test_on_login_when_it_refuses_or_raises_then_nobody_is_logged_in(
         assert await browser.who() is None
         assert len(servers.taken(REVOKE)) == 1
     assert ("hook=on_login" in caplog.text) is isinstance(verdict, Exception)
+
+
+async def test_on_login_when_it_raises_an_error_of_ours_then_that_is_told(
+    servers: Servers,
+) -> None:
+    """A store that it asked and that is down is a store that is down: come again."""
+    heard = Heard(StoreError("the table of members is locked"))
+    site = WebSite(servers, on_login=heard.hear)
+    async with site.browser() as browser:
+        await browser.begin()
+        response = await browser.come_back()
+        assert response.status_code == 503
+        assert "locked" not in response.text
+        assert await browser.who() is None
+        assert len(servers.taken(REVOKE)) == 1
 
 
 async def test_on_logout_when_somebody_logs_out_then_is_told_who(

@@ -21,6 +21,7 @@ from atproto_oauth_asgi.exceptions import (
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.sessions import records
 from atproto_oauth_asgi.sessions.lifecycle import OpenedSession, Reference
+from atproto_oauth_asgi.sessions.outcomes import outcome_key
 from tests.sessions.making import ALICE, HOUR_S, SECRET, Clock, make_session
 from tests.web.desk import HELLO, LATER, Desk, noise
 from tests.web.driving import ask, websocket_scope
@@ -279,3 +280,113 @@ def test_cookies_when_chunks_are_mixed_or_bits_changed_then_nobody(
     expected = (ALICE if sent[0] not in written[2] else BOB) if is_whole else "nobody"
     assert (answer.status, answer.body) == (200, expected.encode())
     assert len(written[0]) > 1
+
+
+@pytest.mark.anyio
+async def test_tokens_when_two_tasks_of_a_request_need_new_ones_then_asked_for_once() -> (
+    None
+):
+    """Whoever comes second takes what the first one was given."""
+    found: list[OAuthSession] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        visit = scope["atproto"]._visit
+        stale = visit.session
+
+        async def need() -> None:
+            found.append(await visit.current())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(need)
+            tasks.start_soon(need)
+        # A PDS has refused the old token, which somebody else has replaced by now.
+        found.append(await visit.renew(stale))
+        await HELLO(scope, receive, send)
+
+    office = Office(app)
+    cookie = await office.log_in(make_session())
+    await office.get("/", cookie)
+    assert len({id(each) for each in found}) == 1
+    assert len(office.server.sent) == 1
+
+
+@pytest.mark.anyio
+async def test_request_when_something_of_ours_is_broken_then_is_answered_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An application that could do without new tokens does not fail for them."""
+
+    async def break_down() -> None:
+        message = "out of order"
+        raise RuntimeError(message)
+
+    desk = Desk()
+    desk.server.during = break_down
+    sent = await desk.get("/", desk.cookie(make_session()))
+    assert sent.body == ALICE.encode()
+    assert "not refreshed ahead" in caplog.text
+
+
+@pytest.mark.covers("COOKIE-13")
+@pytest.mark.anyio
+async def test_answer_when_what_came_since_cannot_be_read_here_then_writes_no_cookie(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Another worker has a newer secret: its cookie is the one that counts."""
+    app = Waiting()
+    office = Office(app, session="cookie")
+    value = await office.site.sessions.begin(make_session())
+    cookie = ("cookie", f"{office.site.session_cookie(None)}={value}")
+
+    async def renew_elsewhere() -> None:
+        (key,) = (
+            k for (kind, k), _ in office.shared._rows.items() if kind == "outcome"
+        )
+        first = office.site.sessions.sealed.read(
+            (await office.shared.load("outcome", key)).value.decode()  # type: ignore[union-attr]
+        )
+        assert isinstance(first, OpenedSession)
+        await office.shared.save(
+            "outcome", outcome_key(first), b"sealed", expires_at=LATER
+        )
+
+    app.meanwhile = renew_elsewhere
+    sent = await office.get("/", cookie)
+    assert (sent.body, sent.header("set-cookie")) == (ALICE.encode(), [])
+    assert "cookie not written" in caplog.text
+
+
+@pytest.mark.covers("COOKIE-13", "SESS-03")
+@pytest.mark.anyio
+async def test_answer_when_the_record_is_lost_meanwhile_then_reference_stays_away() -> (
+    None
+):
+    """A cookie that leads nowhere is not written anew."""
+    app = Waiting()
+    office = Office(app)
+    cookie = await office.log_in()
+    rotated = Desk(app, store=office.shared, secret_key=[OTHER_SECRET, SECRET])
+
+    async def lose() -> None:
+        [(row, _)] = office.shared._rows.items()
+        await office.shared.delete(*row)
+
+    app.meanwhile = lose
+    assert (await rotated.get("/", cookie)).header("set-cookie") == []
+
+
+@pytest.mark.covers("LOGOUT-02")
+@pytest.mark.anyio
+async def test_logout_when_another_tab_was_quicker_then_revokes_nothing_twice() -> None:
+    """The second one has nothing left to end, and is no failure."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        auth = scope["atproto"]
+        await log_out(office, cookie)
+        await auth.logout()
+        await HELLO(scope, receive, send)
+
+    office = Office(app)
+    cookie = await office.log_in()
+    assert (await office.get("/", cookie)).body == b"nobody"
+    assert len(office.server.revoked) == 1

@@ -21,6 +21,7 @@ from tests.network.atproto import (
     Servers,
 )
 from tests.web.browsing import ELSEWHERE, MALFORMED, ORIGIN, OUT_OF_ORDER, WebSite
+from tests.web.desk import Desk
 from tests.web.reading import Page
 
 pytestmark = pytest.mark.anyio
@@ -301,3 +302,11 @@ async def test_login_when_posted_to_localhost_then_421(site: WebSite) -> None:
         )
         assert response.status_code == 421
         assert site.servers.seen == []
+
+
+async def test_form_when_it_asks_for_a_scope_that_we_cannot_compare_then_400() -> None:
+    """A server may know more scopes than we do; whether one is missing is not guessed."""
+    desk = Desk(scope="atproto x:unknown")
+    asked = {"query_string": b"scope=x%3Aunknown&reason=scope"}
+    assert (await desk.get("/oauth/login", desk.cookie(), **asked)).status == 400
+    assert (await desk.get("/oauth/login", **asked)).status == 200

@@ -68,6 +68,22 @@ async def test_middleware_when_around_itself_then_refused() -> None:
         await ask(app, http_scope())
 
 
+async def test_middleware_when_an_application_holds_itself_then_starts_all_the_same() -> (
+    None
+):
+    """``app`` is a name that applications may use for what they like."""
+
+    class Ring:
+        def __init__(self) -> None:
+            self.app = self
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await HELLO(scope, receive, send)
+
+    sent = await ask(make_middleware(Ring()), http_scope())
+    assert sent.body == b"nobody"
+
+
 @pytest.mark.covers("ASGI-14")
 @pytest.mark.parametrize("is_mounted", [True, False])
 async def test_middleware_when_hidden_in_itself_then_the_first_request_tells(

@@ -58,6 +58,14 @@ def test_texts_when_replaced_then_the_rest_stays() -> None:
     assert "Your handle" in page.text
 
 
+def test_texts_when_they_name_what_a_page_does_not_know_then_nothing_stands_there() -> (
+    None
+):
+    """A page that knows no account shows no braces to a person."""
+    look = looks(texts={"login_page": {"title": "Hello{account}"}}).choose(None)
+    assert heading(look) == "Hello"
+
+
 @pytest.mark.covers("ERR-05")
 def test_texts_when_an_error_is_replaced_then_told_that_way() -> None:
     """Everywhere: on the form, on the error page, and for codes that borrow it."""
@@ -134,6 +142,7 @@ async def test_routes_when_a_browser_prefers_a_language_then_its_pages_and_probl
         ({"wrong_browser": {"causes": "one"}}, "causes are a list"),
         ({"wrong_browser": {"title": ["one"]}}, "causes are a list"),
         ({"wrong_browser": {"causes": [1]}}, "braces"),
+        ({"wrong_browser": {"causes": 1}}, "causes: it is text"),
     ],
 )
 @pytest.mark.parametrize("option", ["texts", "translations"])

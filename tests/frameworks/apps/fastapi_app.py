@@ -44,5 +44,6 @@ async def page(did: Annotated[str, Depends(page_user)]) -> str:
 
 
 @app.get("/photos", response_class=PlainTextResponse)
+@app.post("/photos", response_class=PlainTextResponse)
 async def photos(did: Annotated[str, Depends(require_scope(PHOTOS))]) -> str:
     return did

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import Litestar, MediaType, Request, Response, get, post
+from litestar import Litestar, MediaType, Request, Response, get, post, route
 from litestar.di import NamedDependency
 from litestar.response import Stream
 
@@ -45,8 +45,9 @@ async def page(did: NamedDependency[str]) -> str:
     return did
 
 
-@get(
+@route(
     "/photos",
+    http_method=["GET", "POST"],
     guards=[require_scope(PHOTOS)],
     dependencies={"did": provide_user},
     media_type=MediaType.TEXT,

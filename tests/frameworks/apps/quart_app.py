@@ -15,7 +15,7 @@ from atproto_oauth_asgi.quart import (
 from tests.frameworks.apps.behaviour import OPTIONS, PHOTOS, lines, post_note, who
 
 app = Quart(__name__)
-ATProtoOAuth(app, **OPTIONS)
+ATProtoOAuth(**OPTIONS).init_app(app)
 
 
 @app.get("/")
@@ -46,7 +46,7 @@ async def page() -> str:
     return current_auth().require()
 
 
-@app.get("/photos")
+@app.route("/photos", methods=["GET", "POST"])
 @require_scope(PHOTOS)
 async def photos() -> str:
     return current_auth().require()

@@ -52,7 +52,7 @@ app = Starlette(
         Route("/leave", leave, methods=["POST"]),
         Route("/stream", stream),
         Route("/page", page),
-        Route("/photos", photos),
+        Route("/photos", photos, methods=["GET", "POST"]),
     ]
 )
 app.add_middleware(ATProtoOAuthMiddleware, **OPTIONS)
