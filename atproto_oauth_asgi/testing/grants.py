@@ -172,6 +172,8 @@ class Ledger:
         grant = self._by_refresh_token(token)
         if grant is None:
             raise bad_grant("Invalid refresh token")
+        if not sender.client.may_refresh:
+            raise bad_grant("Refresh token grant not allowed")
         try:
             self._check_refresh(grant, token, sender=sender)
         except Refusal:
@@ -186,8 +188,6 @@ class Ledger:
         if token in grant.spent:
             raise bad_grant("Refresh token replayed")
         _check_owner((grant.client_id, grant.client_key, grant.thumbprint), sender)
-        if not sender.client.may_refresh:
-            raise bad_grant("Refresh token grant not allowed")
         now = self._clock()
         if now - grant.created_at > sender.client.session_lifetime_s:
             raise bad_grant("Session expired")

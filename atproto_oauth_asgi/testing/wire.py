@@ -83,9 +83,7 @@ class _Exchange:
         if isinstance(event, h11.Data):
             return {"type": "http.request", "body": event.data, "more_body": True}
         self._is_read = True
-        if isinstance(event, h11.EndOfMessage):
-            return {"type": "http.request", "body": b"", "more_body": False}
-        return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

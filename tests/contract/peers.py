@@ -156,10 +156,11 @@ class Teller:
     ) -> httpx.Response:
         """Call the PDS as somebody, as clients do."""
         url = f"{self.peer.pds_url}/xrpc/{nsid}"
+        more = options.pop("headers", {})
 
         def send() -> httpx.Response:
             proof = self.proof(method, url, token)
-            headers = {"Authorization": f"DPoP {token}", "DPoP": proof}
+            headers = {"Authorization": f"DPoP {token}", "DPoP": proof, **more}
             answer = self.peer.send(method, url, headers=headers, **options)
             self.nonce = answer.headers.get("dpop-nonce", self.nonce)
             return answer

@@ -70,6 +70,7 @@ def test_document_when_it_is_right_then_client_is_taken(
         ({"redirect_uris": ["http://127.0.0.1/callback"]}, BAD_URI),
         ({"redirect_uris": ["https://me:x@notes.internal/callback"]}, BAD_URI),
         ({"redirect_uris": ["internal.notes:/callback"]}, BAD_URI),
+        ({"redirect_uris": ["https://["]}, REFUSED),
         ({"response_types": ["token"]}, REFUSED),
         ({"grant_types": None}, (201, None)),
         ({"grant_types": ["refresh_token"]}, REFUSED),
@@ -100,6 +101,33 @@ def test_document_when_a_member_is_wrong_then_is_refused(
     """A document is read strictly, with the same error for the same mistake."""
     hosted.publish(**changes)
     assert outcome(hosted.push()) == expected
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("internal.notes:/callback", (201, None)),
+        ("internal.other:/callback", BAD_URI),
+    ],
+)
+def test_redirect_when_it_leads_to_an_app_then_bears_the_clients_name(
+    hosted: Hosted, uri: str, expected: tuple[int, str | None]
+) -> None:
+    """No app of a phone gets answers that are for somebody else's."""
+    hosted.redirect_uri = uri
+    hosted.publish_public(redirect_uris=[uri], application_type="native")
+    form = hosted.login().form(client_assertion=None, client_assertion_type=None)
+    assert outcome(hosted.teller.post_twice("/oauth/par", form)) == expected
+
+
+def test_redirect_when_there_are_several_then_one_has_to_be_named(
+    hosted: Hosted,
+) -> None:
+    """A server does not choose where an answer goes."""
+    uris = [hosted.redirect_uri, f"{ORIGIN}/other"]
+    hosted.publish(redirect_uris=uris)
+    assert outcome(hosted.push(redirect_uri=None)) == (400, "invalid_request")
+    assert outcome(hosted.push(redirect_uri=uris[1])) == (201, None)
 
 
 JSON_TYPES = {
@@ -396,6 +424,20 @@ def test_session_when_client_does_not_refresh_then_has_no_token_for_it(
     """A client that did not ask for refresh tokens gets none."""
     hosted.publish(grant_types=["authorization_code"])
     assert "refresh_token" not in hosted.login().tokens()
+
+
+def test_refresh_when_client_does_so_no_more_then_refused_and_session_stays(
+    hosted: Hosted,
+) -> None:
+    """What a client declares now counts, not what it declared at the login."""
+    login = hosted.login()
+    token = login.tokens()["refresh_token"]
+    hosted.publish(grant_types=["authorization_code"])
+    hosted.peer.forget_clients()
+    assert outcome(login.refresh(token)) == (400, "invalid_grant")
+    hosted.publish()
+    hosted.peer.forget_clients()
+    assert login.refresh(token).status_code == 200
 
 
 def test_session_when_client_is_public_then_has_no_key(hosted: Hosted) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,6 +12,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from atproto_oauth_asgi.crypto.keys import JwtSigner, public_jwk
 from atproto_oauth_asgi.protocol.server_metadata import (
     check_protected_resource,
     parse_protected_resource,
@@ -108,6 +110,7 @@ def test_par_when_nonces_rotate_then_is_challenged_again(login: Login) -> None:
         ({"login_hint": "did:key:abc"}, "invalid_request"),
         ({"client_id": "http://localhost:8000"}, "invalid_client_metadata"),
         ({"client_id": "http://localhost?x=1"}, "invalid_client_metadata"),
+        ({"client_id": "http://localhost?scope=email"}, "invalid_client_metadata"),
         ({"client_id": ELSEWHERE_ID}, "invalid_client_metadata"),
         ({"client_id": WITH_PORT_ID}, "invalid_request"),
     ],
@@ -213,6 +216,17 @@ def test_body_when_it_is_json_then_counts_as_a_form(login: Login) -> None:
     headers = {"Content-Type": "text/plain"}
     answer = post("/oauth/par", {}, content=b"scope=atproto", headers=headers)
     assert answer.status_code == 415
+    headers = {"Content-Type": "application/json"}
+    for content in ("{", json.dumps({**login.form(), "scope": 1})):
+        answer = post("/oauth/par", {}, content=content, headers=headers)
+        assert outcome(answer) == (400, "invalid_request")
+
+
+def test_keys_when_read_then_are_a_set(peer: Peer) -> None:
+    """A client that looks for the keys of the server finds a document of them."""
+    answer = peer.send("GET", f"{peer.issuer}/oauth/jwks")
+    assert answer.status_code == 200
+    assert isinstance(answer.json()["keys"], list)
 
 
 def test_metadata_when_read_then_offers_the_same(peer: Peer) -> None:
@@ -256,6 +270,7 @@ def test_par_when_proof_is_wrong_then_401(login: Login) -> None:
         teller.proof("GET", url),
         teller.proof("POST", f"{teller.peer.issuer}/oauth/token"),
         "not a proof",
+        JwtSigner(teller.key, {"typ": "jwt", "jwk": public_jwk(teller.key)}).sign({}),
     ]
     for proof in wrong:
         answer = teller.post("/oauth/par", form, proof=proof)
@@ -268,6 +283,12 @@ def test_consent_when_given_then_code_state_and_issuer_come_back(login: Login) -
     assert answer.keys() == {"code", "state", "iss"}
     assert answer["state"] == login.state
     assert answer["iss"] == login.teller.peer.issuer
+
+
+def test_consent_when_there_is_no_state_then_none_comes_back(login: Login) -> None:
+    """What was not sent is not made up."""
+    url = login.auth_url(state=None)
+    assert set(answer_in(login.teller.peer.approve(url, None))) == {"iss", "code"}
 
 
 def test_consent_when_denied_then_error_state_and_issuer_come_back(
@@ -471,6 +492,7 @@ def test_revocation_when_wrong_then_200_and_nothing_ends(login: Login) -> None:
     old = login.tokens()
     new = login.refresh(old["refresh_token"]).json()
     thief = Login(Teller(login.teller.peer))
+    assert outcome(login.revoke("")) == (400, "invalid_request")
     for answer in (
         login.revoke("garbage"),
         login.revoke(old["access_token"]),
@@ -574,3 +596,15 @@ def test_record_when_written_then_anybody_reads_it(login: Login) -> None:
     assert outcome(missing) == (400, "RecordNotFound")
     listed = peer.send("GET", url.replace("getRecord", "listRecords"), params=query)
     assert found in listed.json()["records"]
+
+
+def test_record_when_the_body_is_no_json_then_refused(login: Login) -> None:
+    """A body that is cut off writes nothing."""
+    answer = login.teller.call(
+        "POST",
+        "com.atproto.repo.createRecord",
+        login.tokens()["access_token"],
+        content=b"{",
+        headers={"Content-Type": "application/json"},
+    )
+    assert answer.status_code == 400

@@ -89,6 +89,12 @@ class ComparesInTwoSteps(BrokenStore):
         return await super().save(kind, key, value, **more)
 
 
+class LosesRecords(BrokenStore):
+    @override
+    async def load(self, kind: str, key: str) -> Record | None:
+        return None
+
+
 class JoinsNames(BrokenStore):
     @override
     async def save(self, kind: str, key: str, value: bytes, **more: Any) -> int | None:
@@ -191,6 +197,7 @@ class HoldsScopeOpen(BrokenStore):
 @pytest.mark.parametrize(
     ("broken", "seen_by"),
     [
+        (LosesRecords, "test_load_when_saved_then_gives_value_and_end"),
         (GivesExpired, "test_any_method_when_record_expired_then_there_is_none"),
         (IgnoresVersion, "test_save_when_version_is_given_then_writes_only_over_it"),
         (IgnoresZero, "test_save_when_many_create_then_one_wins"),

@@ -6,11 +6,15 @@ import base64
 import gzip
 import hashlib
 import re
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import anyio
+import dns.message
+import dns.rcode
 import httpx
 import pytest
 from anyio.streams.tls import TLSStream
@@ -177,6 +181,17 @@ async def test_hang_when_asked_then_the_clients_patience_ends_it(
 
 
 @pytest.mark.anyio
+async def test_hang_when_the_client_is_patient_then_hangs_up(
+    atproto_network: AtprotoNetwork,
+) -> None:
+    """The silence can be short, and ends without an answer."""
+    atproto_network.on("pds.test", PATH, behaviours.hang(0.01))
+    async with visiting(atproto_network) as client:
+        with pytest.raises(Unreachable):
+            await client.get(URL)
+
+
+@pytest.mark.anyio
 async def test_endless_when_read_then_the_clients_cap_ends_it(
     atproto_network: AtprotoNetwork,
 ) -> None:
@@ -249,6 +264,72 @@ async def test_altered_when_header_is_left_out_then_it_is_missing(
 
 
 @pytest.mark.covers("CAUTH-04", "DPO-20")
+@pytest.mark.anyio
+async def test_altered_when_the_answer_is_no_json_then_its_body_stays(
+    atproto_network: AtprotoNetwork,
+) -> None:
+    """The header of a page can be taken away; there are no members to change."""
+    url = "https://alice.test/.well-known/atproto-did"
+    change = behaviours.altered({"a": 1}, without_headers=["Content-Type"])
+    async with visiting(atproto_network) as client:
+        real = await client.get(url)
+        atproto_network.on("alice.test", None, change)
+        found = await client.get(url)
+    assert found.text == real.text
+    assert "content-type" in real.headers
+    assert "content-type" not in found.headers
+
+
+@pytest.mark.anyio
+async def test_document_when_taken_away_then_its_host_has_none(
+    atproto_network: AtprotoNetwork,
+) -> None:
+    """An account can disappear; its host stays, and has nothing to show."""
+    url = "https://alice.test/.well-known/did.json"
+    async with visiting(atproto_network) as client:
+        assert (await client.get(url)).status_code == 200
+        del atproto_network.directory.documents[
+            atproto_network.accounts["alice.test"].did
+        ]
+        assert (await client.get(url)).status_code == 404
+
+
+@pytest.mark.anyio
+async def test_program_when_it_has_read_everything_then_waits_for_the_end(
+    atproto_network: AtprotoNetwork,
+) -> None:
+    """As under a real server: there is nothing more to receive until somebody leaves."""
+
+    async def program(scope: Scope, receive: Receive, send: Send) -> None:
+        assert (await receive())["more_body"] is False
+        with anyio.move_on_after(0.05) as waiting:
+            await receive()
+        waited = str(waiting.cancelled_caught)
+        await PlainTextResponse(waited)(scope, receive, send)
+
+    atproto_network.on("pds.test", PATH, program)
+    async with visiting(atproto_network) as client:
+        assert (await client.get(URL)).text == "True"
+
+
+@pytest.mark.anyio
+async def test_name_server_when_it_gets_noise_then_goes_on_with_its_work(
+    atproto_network: AtprotoNetwork,
+) -> None:
+    """What is no question gets no answer; a name without the record asked for, an empty one."""
+    host, _, port = atproto_network.internet.name_server.rpartition(":")
+    name = "_atproto.alice.test"
+    async with await anyio.create_connected_udp_socket(host, int(port)) as udp:
+        await udp.send(b"noise")
+        await udp.send(dns.message.Message(id=1).to_wire())
+        found = {}
+        for kind in ("A", "TXT"):
+            await udp.send(dns.message.make_query(name, kind).to_wire())
+            answer = dns.message.from_wire(await udp.receive())
+            found[kind] = (answer.rcode(), len(answer.answer))
+    assert found == {"A": (dns.rcode.NOERROR, 0), "TXT": (dns.rcode.NOERROR, 1)}
+
+
 def test_burn_assertions_when_set_then_a_client_with_new_ones_gets_through() -> None:
     """A server that burns assertions before it looks for a nonce is satisfied."""
     burning = behaviours.burn_assertions()
@@ -472,6 +553,24 @@ async def test_connection_when_made_for_one_host_then_serves_no_other(
         standard_compatible=False,
     ) as tls:
         await tls.send(request)
+        assert (await tls.receive()).startswith(b"HTTP/1.1 421 ")
+
+
+@pytest.mark.anyio
+async def test_connection_when_it_names_no_host_then_serves_none(
+    atproto_network: AtprotoNetwork,
+) -> None:
+    """A client that forgets to say whom it wants (SNI) would find the wrong one."""
+    (address,) = atproto_network.internet.addresses["pds.test"]
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    async with await TLSStream.wrap(
+        await atproto_network.internet.connect(address, 443),
+        server_side=False,
+        ssl_context=context,
+        standard_compatible=False,
+    ) as tls:
+        await tls.send(b"GET / HTTP/1.1\r\nHost: pds.test\r\n\r\n")
         assert (await tls.receive()).startswith(b"HTTP/1.1 421 ")
 
 

@@ -24,9 +24,11 @@ from atproto_oauth_asgi.testing import (
     Browser,
     SignInError,
     approve,
+    behaviours,
     deny,
     login_as,
 )
+from atproto_oauth_asgi.testing.store_locks import ManualClock
 
 SECRET = "a secret of the tests, 32 bytes or more"
 ORIGIN = "http://127.0.0.1:8000"
@@ -230,6 +232,10 @@ def test_login_as_when_callback_fails_then_tells_what_the_app_said(
         answer = client.get(back, follow_redirects=False)
         assert answer.status_code >= 400
         assert atproto_network.sessions() == []
+        broken = behaviours.status(500)
+        atproto_network.on("pds.test", "/oauth/token", broken)
+        with pytest.raises(SignInError, match="callback was answered by 502"):
+            login_as(client, "alice.test")
 
 
 def begin(client: TestClient, handle: str) -> str:
@@ -262,6 +268,21 @@ def test_deny_when_followed_then_app_has_no_session(
         assert "error=access_denied" in back
         assert client.get(back, follow_redirects=False).status_code >= 400
         assert client.get("/").json()["did"] is None
+
+
+def test_deny_when_the_request_is_over_then_leads_back_or_says_so() -> None:
+    """One that has expired leads back with the reason; one that was answered nowhere."""
+    clock = ManualClock()
+    with (
+        AtprotoNetwork(clock=clock) as net,
+        TestClient(make_app(net, clock=clock), base_url=ORIGIN) as client,
+    ):
+        answered, expired = begin(client, "alice.test"), begin(client, "alice.test")
+        deny(answered)
+        with pytest.raises(SignInError, match="authorization"):
+            deny(answered)
+        clock.now += 301
+        assert "expired" in deny(expired)
 
 
 @pytest.mark.parametrize("answer", [deny, lambda url: approve(url, "alice.test")])
