@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median, quantiles
@@ -21,6 +22,11 @@ MAX_MODULE_LINES = 350
 # others, because they run what they read.
 BANNED_MODULES = frozenset({"asyncio", "marshal", "pickle", "random", "shelve"})
 BANNED_CALLS = frozenset({"__import__", "eval", "exec"})
+
+# Lines that no test runs: few, small, and each with its reason.
+MAX_UNCOVERED = 24
+PRAGMA = re.compile(r"#\s*pragma\b.*", re.IGNORECASE)
+GOOD_PRAGMA = re.compile(r"# pragma: no (cover|branch) - \w.{9,}")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -117,6 +123,28 @@ def bad_habits(tree: ast.Module) -> Iterator[str]:
         )
 
 
+def pragmas(source: str) -> list[str]:
+    """What is said to coverage, with line numbers."""
+    return [
+        f"{number}: {found[0]}"
+        for number, line in enumerate(source.splitlines(), start=1)
+        if (found := PRAGMA.search(line))
+    ]
+
+
+def unexplained(source: str) -> list[str]:
+    return [each for each in pragmas(source) if not GOOD_PRAGMA.search(each)]
+
+
+def test_lines_when_not_covered_then_are_few_and_say_why() -> None:
+    """Whoever reads a line that no test runs finds the reason beside it."""
+    sources = modules()
+    assert {
+        name: found for name in sources if (found := unexplained(sources[name]))
+    } == {}
+    assert sum(len(pragmas(source)) for source in sources.values()) <= MAX_UNCOVERED
+
+
 def test_functions_when_measured_then_none_is_too_long() -> None:
     """Every function fits on a screen."""
     too_long = {
@@ -201,6 +229,24 @@ def test_measures_when_given_bad_code_then_see_it() -> None:
         "imports random",
     ]
     assert list(function_lengths(tree)) == [("f:5", 10)]
+
+
+@pytest.mark.parametrize(
+    ("comment", "is_good"),
+    [
+        ("# pragma: no cover - only Windows has none", True),
+        ("# pragma: no branch - another thread was quicker", True),
+        ("# pragma: no cover", False),
+        ("# pragma: no cover - x", False),
+        ("# pragma: no cover: only Windows has none", False),
+        ("#PRAGMA NO COVER - only Windows has none", False),
+    ],
+)
+def test_pragma_when_it_gives_no_reason_then_is_seen(
+    comment: str, is_good: bool
+) -> None:
+    """In whatever form coverage would take it."""
+    assert bool(unexplained(f"if a:  {comment}")) is not is_good
 
 
 def test_measures_when_given_good_code_then_accept_it() -> None:
