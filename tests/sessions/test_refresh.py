@@ -465,6 +465,8 @@ async def test_confirm_when_the_new_cookie_came_back_then_the_outcome_may_go() -
     assert (await house.records())["outcome"] == NOW + 300
     house.clock.now += 1
     assert "outcome" not in await house.records()
+    await house.another_process().confirm(renewed)
+    assert "outcome" not in await house.records()
 
 
 @pytest.mark.covers("REF-15", "CKE-08")

@@ -22,6 +22,7 @@ from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.sessions import records
 from atproto_oauth_asgi.sessions.lifecycle import OpenedSession, Reference
 from atproto_oauth_asgi.sessions.outcomes import outcome_key
+from atproto_oauth_asgi.sessions.tokens import BeforeSend
 from tests.sessions.making import ALICE, HOUR_S, SECRET, Clock, make_session
 from tests.web.desk import HELLO, LATER, Desk, noise
 from tests.web.driving import ask, websocket_scope
@@ -354,6 +355,33 @@ async def test_answer_when_what_came_since_cannot_be_read_here_then_writes_no_co
     sent = await office.get("/", cookie)
     assert (sent.body, sent.header("set-cookie")) == (ALICE.encode(), [])
     assert "cookie not written" in caplog.text
+
+
+@pytest.mark.covers("COOKIE-08")
+@pytest.mark.anyio
+async def test_answer_when_the_session_was_moved_meanwhile_then_leads_there() -> None:
+    """A slow answer does not bring back a cookie that has become too small."""
+    app = Waiting()
+    office = Office(app, session="cookie")
+    value = await office.site.sessions.begin(make_session())
+    cookie = ("cookie", f"{office.site.session_cookie(None)}={value}")
+    refresh = office.server.refresh
+
+    async def grow(session: OAuthSession, before_send: BeforeSend) -> OAuthSession:
+        renewed = await refresh(session, before_send)
+        return renewed.replace(access_token=TOO_LARGE)
+
+    async def outgrow() -> None:
+        tokens: Any = office.site.client.sessions.tokens
+        tokens.renew = grow
+        office.clock.now += 2 * HOUR_S
+        await office.get("/", cookie)
+
+    app.meanwhile = outgrow
+    reference = next_cookie(await office.get("/", cookie), cookie)
+    assert len(office.server.sent) == 2
+    assert len(reference[1]) < 500
+    assert (await office.get("/", reference)).body == ALICE.encode()
 
 
 @pytest.mark.covers("COOKIE-13", "SESS-03")

@@ -13,7 +13,7 @@ from atproto_oauth_asgi import ConfigurationError, OAuthConfig, Pages
 from atproto_oauth_asgi.exceptions import Blocked, HandleNotFound, Unreachable
 from atproto_oauth_asgi.pages import Texts
 from atproto_oauth_asgi.web.login_form import LoginForm
-from atproto_oauth_asgi.web.pages import error_page, login_page
+from atproto_oauth_asgi.web.pages import error_page, logged_out_page, login_page
 from atproto_oauth_asgi.web.site import Site
 from atproto_oauth_asgi.web.texts import load_texts
 from atproto_oauth_asgi.web.words import Look, Looks, load_words
@@ -62,8 +62,9 @@ def test_texts_when_they_name_what_a_page_does_not_know_then_nothing_stands_ther
     None
 ):
     """A page that knows no account shows no braces to a person."""
-    look = looks(texts={"login_page": {"title": "Hello{account}"}}).choose(None)
-    assert heading(look) == "Hello"
+    look = looks(texts={"logged_out_page": {"text": "Bye{account}!"}}).choose(None)
+    page = logged_out_page(login_url="/oauth/login", home_url="/", look=look)
+    assert "Bye!" in html_of(page)
 
 
 @pytest.mark.covers("ERR-05")
