@@ -605,6 +605,19 @@ async def succeed(call: Callable[[], Awaitable[object]]) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.covers("STORE-01")
+async def test_calls_when_a_fork_takes_long_then_fail_in_time(path: Path) -> None:
+    """Nobody may use the file while a process forks; nobody waits for that too long."""
+    store = SQLiteStore(path, timeout_s=0.2)
+    store._writing.park()
+    with anyio.fail_after(10), pytest.raises(StoreError, match="in use for too long"):
+        await store.save("s", "k", b"v", expires_at=FAR)
+    store._writing.resume()
+    assert await store.save("s", "k", b"v", expires_at=FAR)
+    await store.aclose()
+
+
+@pytest.mark.anyio
 async def test_save_when_it_is_called_wrongly_then_later_calls_work(path: Path) -> None:
     """A mistake of the caller leaves nothing half done, and nothing locked."""
     store = SQLiteStore(path)
