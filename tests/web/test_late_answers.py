@@ -287,8 +287,9 @@ def test_cookies_when_chunks_are_mixed_or_bits_changed_then_nobody(
 async def test_tokens_when_two_tasks_of_a_request_need_new_ones_then_asked_for_once() -> (
     None
 ):
-    """Whoever comes second takes what the first one was given."""
+    """Whoever comes second takes what the first one was given, and asks nobody."""
     found: list[OAuthSession] = []
+    asked: list[OpenedSession] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         visit = scope["atproto"]._visit
@@ -305,10 +306,18 @@ async def test_tokens_when_two_tasks_of_a_request_need_new_ones_then_asked_for_o
         await HELLO(scope, receive, send)
 
     office = Office(app)
+    sessions: Any = office.site.sessions
+    refresh = sessions.refresh
+
+    async def counting(opened: OpenedSession, **options: Any) -> Any:
+        asked.append(opened)
+        return await refresh(opened, **options)
+
+    sessions.refresh = counting
     cookie = await office.log_in(make_session())
     await office.get("/", cookie)
     assert len({id(each) for each in found}) == 1
-    assert len(office.server.sent) == 1
+    assert (len(asked), len(office.server.sent)) == (1, 1)
 
 
 @pytest.mark.anyio
