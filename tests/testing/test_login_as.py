@@ -279,8 +279,11 @@ def test_deny_when_the_request_is_over_then_leads_back_or_says_so() -> None:
     ):
         answered, expired = begin(client, "alice.test"), begin(client, "alice.test")
         deny(answered)
-        with pytest.raises(SignInError, match="authorization"):
+        with pytest.raises(SignInError, match="no running AtprotoNetwork"):
             deny(answered)
+        net.on("pds.test", "/oauth/authorize", behaviours.status(503), times=1)
+        with pytest.raises(SignInError, match="authorization page: 503"):
+            deny(expired)
         clock.now += 301
         assert "expired" in deny(expired)
 
