@@ -509,14 +509,13 @@ async def test_refresh_when_a_record_is_junk_then_is_an_error_and_nothing_is_sen
     """A store that somebody else writes into neither ends nor prolongs a session."""
     house = House()
     opened = house.log_in()
-    await house.coordinator.tombstones.bury_account(opened.session.did)
-    (key,) = (
-        key for kind, key in dict(house.store._rows.items()) if kind == "tombstone"
-    )
-    await house.store.save("tombstone", key, b"junk", expires_at=NOW + HOUR_S)
+    await house.coordinator.confirm(await house.coordinator.refresh(opened))
+    house.clock.now += 300
+    (row,) = (row for row, _ in house.store._rows.items() if row[0] == "reached")
+    await house.store.save(*row, b"junk", expires_at=house.clock.now + HOUR_S)
     with pytest.raises(StoreError, match="does not hold"):
         await house.coordinator.refresh(opened)
-    assert house.server.sent == []
+    assert len(house.server.sent) == 1
 
 
 async def test_outcome_when_a_record_was_moved_then_it_is_not_adopted() -> None:
