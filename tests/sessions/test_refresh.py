@@ -569,6 +569,24 @@ async def test_refresh_when_the_outcome_cannot_be_read_here_then_it_is_no_end() 
     assert len(house.server.sent) == 1
 
 
+@pytest.mark.covers("COOKIE-13", "ASG-15")
+async def test_refresh_when_others_kept_what_cannot_be_read_here_then_nothing_is_revoked() -> (
+    None
+):
+    """The tokens that count may be these: a worker with a newer secret will tell."""
+    house = House()
+    opened = house.log_in()
+
+    async def keep_elsewhere() -> None:
+        key = outcome_key(opened)
+        await house.store.save("outcome", key, b"sealed", expires_at=NOW + HOUR_S)
+
+    house.server.during = keep_elsewhere
+    with pytest.raises(RefreshUnavailable):
+        await house.coordinator.refresh(opened)
+    assert (len(house.server.given), house.server.revoked) == (1, [])
+
+
 class StepwiseStore(MemoryStore):
     """A store every call of which may be the one in which a request is cancelled."""
 
