@@ -544,3 +544,18 @@ async def test_callback_when_it_fails_while_logged_in_then_tells_who_is_there(
     async with site.browser() as browser:
         page = await browser.http.get("/oauth/callback?state=x&iss=y&code=z")
         assert "You are logged in" not in page.text
+
+
+@pytest.mark.covers("STORE-01")
+async def test_callback_when_it_fails_and_the_store_is_down_then_its_own_failure_is_told(
+    site: WebSite,
+) -> None:
+    """Who is there would be told as well; it is no reason for another page."""
+    async with site.browser() as browser:
+        await browser.log_in()
+        site.clock.now += 60
+        repair = out_of_order(site, "load")
+        page = await browser.http.get("/oauth/callback?state=x&state=y")
+        repair()
+    assert page.status_code == 400
+    assert "You are logged in" not in page.text
