@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from atproto_oauth_asgi.exceptions import DidNotResolved
@@ -215,7 +215,6 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(document())), JSON))
 def test_parse_did_document_when_given_anything_then_raises_only_ours(
     changes: dict[str, Any],
@@ -227,7 +226,6 @@ def test_parse_did_document_when_given_anything_then_raises_only_ours(
         return
 
 
-@settings(deadline=None)
 @given(st.binary())
 def test_parse_did_document_when_given_bytes_then_raises_only_ours(
     body: bytes,

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from atproto_oauth_asgi.exceptions import DiscoveryError, OAuthTokenError
@@ -84,7 +84,6 @@ def test_parse_json_object_when_ambiguous_or_costly_then_refuses(body: bytes) ->
         parse(body)
 
 
-@settings(deadline=None)
 @given(st.binary() | st.text().map(str.encode))
 def test_parse_json_object_when_given_anything_then_raises_only_ours(
     body: bytes,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from atproto_oauth_asgi.exceptions import (
@@ -264,7 +264,6 @@ def test_normalize_identifier_when_longer_than_4096_then_refuses() -> None:
         normalize_identifier(" " + text, policy=TEST_NAMES)
 
 
-@settings(deadline=None)
 @given(st.text() | st.from_regex(r"(@|at://|did:web:|https://)?[a-zA-Z0-9.:-]+"))
 def test_normalize_identifier_when_given_anything_then_raises_only_ours(
     text: str,
@@ -362,7 +361,6 @@ def test_parse_well_known_did_when_more_than_a_did_then_gives_none(
     assert parse_well_known_did(body, policy=STRICT) is None
 
 
-@settings(deadline=None)
 @given(st.binary(), st.lists(st.text()))
 def test_publications_when_anything_then_raise_only_ours(
     body: bytes, records: list[str]

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from atproto_oauth_asgi.exceptions import DiscoveryError, UnsupportedAuthServerError
@@ -359,7 +359,6 @@ def test_check_protected_resource_when_listed_or_no_list_then_passes() -> None:
             )
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(sorted(server())),
     st.none()
@@ -379,7 +378,6 @@ def test_parse_server_metadata_when_a_member_is_anything_then_raises_only_ours(
         return
 
 
-@settings(deadline=None)
 @given(st.binary())
 def test_parsers_when_given_bytes_then_raise_only_ours(body: bytes) -> None:
     """Bytes that are no metadata are refused by both parsers."""

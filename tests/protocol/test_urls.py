@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from atproto_oauth_asgi.exceptions import Blocked
@@ -335,7 +335,6 @@ def test_parse_origin_when_bare_then_returns_it() -> None:
         assert parse_origin(text, policy, what="issuer") == text
 
 
-@settings(deadline=None)
 @given(st.text() | st.from_regex(r"https?://[^/]*(/.*)?", fullmatch=True))
 def test_check_url_when_given_anything_then_refuses_or_keeps_it(text: str) -> None:
     """Every text is refused, or is a public https URL that stays as it is."""
@@ -378,7 +377,6 @@ def test_parse_redirect_when_plain_then_gives_the_target(
     assert str(parse_redirect(location, base, STRICT, what="handle")) == target
 
 
-@settings(deadline=None)
 @pytest.mark.covers("ID-20", "IDN-15", "NET-11")
 @given(st.text() | st.from_regex(r"(https?:)?//?[^/]*(/.*)?", fullmatch=True))
 def test_parse_redirect_when_given_anything_then_refuses_or_stays_public(

@@ -337,7 +337,6 @@ def test_sessions_when_anything_happens_then_none_is_lost_nor_comes_back(
     few = settings(
         max_examples=runs,
         stateful_step_count=40,
-        deadline=None,
         derandomize=True,
         suppress_health_check=list(HealthCheck),
     )

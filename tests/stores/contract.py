@@ -70,7 +70,5 @@ class RecordStoreModelContract:
 
         run_state_machine_as_test(
             Machine,
-            settings=settings(
-                max_examples=self.max_examples, stateful_step_count=25, deadline=None
-            ),
+            settings=settings(max_examples=self.max_examples, stateful_step_count=25),
         )

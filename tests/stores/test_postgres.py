@@ -134,7 +134,7 @@ class TestPostgresStoreModel:
                 return PostgresStore(postgres_service.url, table=table, clock=clock)
 
         anyio.run(make_table, postgres_service.url, table)
-        few = settings(max_examples=15, stateful_step_count=30, deadline=None)
+        few = settings(max_examples=15, stateful_step_count=30)
         run_state_machine_as_test(Machine, settings=few)
 
 

@@ -105,7 +105,7 @@ class TestRedisStoreModel:
                 prefix = f"{secrets.token_hex(4)}:"
                 return RedisStore(redis_service.url, prefix=prefix, clock=clock)
 
-        few = settings(max_examples=15, stateful_step_count=30, deadline=None)
+        few = settings(max_examples=15, stateful_step_count=30)
         run_state_machine_as_test(Machine, settings=few)
 
 

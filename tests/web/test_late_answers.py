@@ -258,7 +258,6 @@ def write_some() -> tuple[Desk, list[list[str]]]:
 
 @settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.differing_executors],
 )
 @given(data=st.data())
