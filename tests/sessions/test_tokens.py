@@ -141,7 +141,6 @@ async def test_expiry_when_token_endpoint_is_slow_then_counts_from_before(
         (f"transition:generic {SCOPE}", SCOPE),
         # What nobody can read was never granted.
         (f"{SCOPE} repo: unheard-of", SCOPE),
-        (f"{SCOPE} repo:*?action=fly", SCOPE),
     ],
 )
 async def test_scope_when_it_changes_then_is_never_wider(
