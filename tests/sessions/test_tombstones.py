@@ -171,10 +171,11 @@ async def test_check_when_the_record_is_of_somebody_else_then_fails_closed(
 
 
 async def test_answers_when_there_are_many_then_the_oldest_go(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Memory is bounded, whoever comes by."""
     monkeypatch.setattr(module, "_ANSWERS_KEPT", 2)
+    house = House()
     opened = [house.log_in() for _ in range(3)]
 
     def current() -> list[bool]:
