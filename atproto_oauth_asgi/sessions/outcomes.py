@@ -41,6 +41,7 @@ from atproto_oauth_asgi.sessions.marks import (
     started,
 )
 from atproto_oauth_asgi.sessions.patience import patiently
+from atproto_oauth_asgi.sessions.revocation import Revoke, revoke_quietly
 from atproto_oauth_asgi.stores.base import Record, RecordStore
 from atproto_oauth_asgi.stores.recent import Recent
 
@@ -70,21 +71,28 @@ class CookieOutrun(SessionExpired):
 Fit = Callable[[OpenedSession], Awaitable[OpenedSession | Reference]]
 """Gives what fits into cookies: a session, or a reference to one put elsewhere."""
 
+Check = Callable[[OpenedSession], Awaitable[None]]
+"""Raises ``LoggedOut`` for a session that somebody has logged out."""
+
 
 class Outcomes:
     """Finds and keeps outcomes, for all who share the store."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it puts together
         self,
         *,
         store: RecordStore,
         sessions: SealedSessions,
         fit: Fit,
+        check: Check,
+        revoke: Revoke,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._sessions = sessions
         self._fit = fit
+        self._check = check
+        self._revoke = revoke
         self._clock = clock
         self._confirmed: Recent[tuple[str, int], None] = Recent(_CONFIRMATIONS_KEPT)
         self._unsaved: Recent[str, _Unsaved] = Recent(_UNSAVED_KEPT)
@@ -151,14 +159,24 @@ class Outcomes:
         for dead. What fits into no cookie is put elsewhere first.
 
         Raises:
-            SessionError: others found the session ended meanwhile.
+            SessionError: others found the session ended meanwhile, or have ended it;
+                what was brought has been revoked.
             StoreError: the store does not answer. What was brought is remembered here,
                 and kept when somebody asks for it.
         """
         key = outcome_key(before)
         unsaved = self._unsaved[key] = (renewed, before, version)
         fitting, is_saved = await patiently(lambda: self._save_renewed(unsaved))
-        return fitting if is_saved else await self.find(before) or fitting
+        if is_saved:
+            return fitting
+        try:
+            return await self.find(before) or fitting
+        except (CookieOutrun, RefreshUnavailable):
+            # The session lives, maybe with these very tokens.
+            raise
+        except SessionError:
+            await revoke_quietly(self._revoke, renewed.session)
+            raise
 
     async def end(
         self, opened: OpenedSession, *, code: str, version: int
@@ -248,16 +266,21 @@ class Outcomes:
     async def _save_renewed(
         self, unsaved: _Unsaved
     ) -> tuple[OpenedSession | Reference, bool]:
-        """Return what fits, and if it was saved; no outcome of others is replaced."""
+        """Return what fits, and if it was saved; no outcome of others is replaced.
+
+        However late that is: who has logged out meanwhile stays logged out.
+        """
         renewed, before, version = unsaved
         key = outcome_key(before)
         try:
             fitting = await self._fit(renewed)
+            text = fitting.value
+            is_saved = await self._save_over_marks(before, text, version=version)
+            await self._check(renewed)
         except SessionError:
             self._unsaved.pop(key, None)
+            await revoke_quietly(self._revoke, renewed.session)
             raise
-        text = fitting.value
-        is_saved = await self._save_over_marks(before, text, version=version)
         self._unsaved.pop(key, None)
         return fitting, is_saved
 

@@ -76,8 +76,15 @@ class RefreshCoordinator:
         self._revoke = revoke
         self._clock = clock
         self._pauses = Pauses(clock=clock)
-        self._outcomes = Outcomes(store=store, sessions=sessions, fit=fit, clock=clock)
         self.tombstones: Tombstones = Tombstones(store, clock=clock)
+        self._outcomes = Outcomes(
+            store=store,
+            sessions=sessions,
+            fit=fit,
+            check=self.tombstones.check,
+            revoke=revoke,
+            clock=clock,
+        )
 
     async def refresh(
         self, opened: OpenedSession, *, may_send: bool = True
@@ -97,12 +104,12 @@ class RefreshCoordinator:
                 raise
             # As in a long WebSocket: the session goes on, in what the browser has now.
             raise RefreshUnavailable(str(error)) from error
+        if newest is not opened:
+            await self.tombstones.check(opened)
         if isinstance(newest, Reference):
             return newest
-        if newest is not opened:
-            await self.tombstones.check(newest)
-            if not (may_send and newest.is_due(self._clock())):
-                return newest
+        if newest is not opened and not (may_send and newest.is_due(self._clock())):
+            return newest
         if newest.session.refresh_token is None:
             raise SessionExpired("the session has no refresh token")
         if not may_send:
@@ -221,22 +228,8 @@ class RefreshCoordinator:
             raise told from error
         # Nothing comes between the answer and the save.
         renewed = self._sessions.seal_renewed(opened, session)
-        return await self._keep(opened, renewed, version=_version(marks))
-
-    async def _keep(
-        self, opened: OpenedSession, renewed: OpenedSession, *, version: int
-    ) -> OpenedSession | Reference:
-        """Keep new tokens; revoke them if somebody has ended the session meanwhile."""
-        try:
-            counts = await self._outcomes.keep(opened, renewed, version=version)
-            self._pauses.forget(outcome_key(opened))
-            await self.tombstones.check(renewed)
-        except (CookieOutrun, RefreshUnavailable):
-            # The session lives, maybe with these very tokens.
-            raise
-        except SessionError:
-            await revoke_quietly(self._revoke, renewed.session)
-            raise
+        counts = await self._outcomes.keep(opened, renewed, version=_version(marks))
+        self._pauses.forget(outcome_key(opened))
         return counts
 
     async def _note_failure(

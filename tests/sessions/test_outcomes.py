@@ -23,8 +23,9 @@ from atproto_oauth_asgi.sessions import outcomes as outcomes_module
 from atproto_oauth_asgi.sessions import patience
 from atproto_oauth_asgi.sessions.lifecycle import OpenedSession, Reference
 from atproto_oauth_asgi.sessions.marks import LEASE_S
-from atproto_oauth_asgi.sessions.outcomes import Outcomes, outcome_key
+from atproto_oauth_asgi.sessions.outcomes import Fit, Outcomes, outcome_key
 from atproto_oauth_asgi.sessions.tokens import SEND_BUDGET_S
+from atproto_oauth_asgi.sessions.tombstones import Tombstones
 from atproto_oauth_asgi.stores.base import Record
 from atproto_oauth_asgi.stores.locks import Lease
 from atproto_oauth_asgi.stores.memory import MemoryStore
@@ -106,10 +107,15 @@ class House:
             clock=self.clock,
         )
 
-    def outcomes(self) -> Outcomes:
+    def outcomes(self, fit: Fit = as_it_is) -> Outcomes:
         sessions = make_sessions(self.clock)
         return Outcomes(
-            store=self.store, sessions=sessions, fit=as_it_is, clock=self.clock
+            store=self.store,
+            sessions=sessions,
+            fit=fit,
+            check=Tombstones(self.store, clock=self.clock).check,
+            revoke=self.server.revoke,
+            clock=self.clock,
         )
 
     async def kill_before_send(self) -> None:
@@ -325,9 +331,7 @@ async def test_outcome_when_the_session_was_moved_then_leads_to_the_record(
     async def move(opened: OpenedSession) -> Reference:
         return sessions.refer(opened.session)
 
-    outcomes = Outcomes(
-        store=house.store, sessions=sessions, fit=move, clock=house.clock
-    )
+    outcomes = house.outcomes(move)
     moved = await outcomes.keep(house.opened, house.renewed("new"), version=0)
     found = await house.outcomes().find(house.opened)
     assert isinstance(found, Reference)
@@ -349,10 +353,7 @@ async def test_outcome_when_it_fits_nowhere_then_says_so_and_is_not_tried_again(
     async def refuse(_: OpenedSession) -> OpenedSession:
         raise CookieTooLarge("more than a browser takes")
 
-    sessions = make_sessions(house.clock)
-    outcomes = Outcomes(
-        store=house.store, sessions=sessions, fit=refuse, clock=house.clock
-    )
+    outcomes = house.outcomes(refuse)
     with pytest.raises(CookieTooLarge):
         await outcomes.keep(house.opened, house.renewed("new"), version=0)
     assert outcomes._unsaved == {}
@@ -369,9 +370,7 @@ async def test_outcome_when_it_comes_to_fit_nowhere_then_others_do_not_suffer(
         return opened
 
     sessions = make_sessions(house.clock)
-    outcomes = Outcomes(
-        store=house.store, sessions=sessions, fit=refuse, clock=house.clock
-    )
+    outcomes = house.outcomes(refuse)
     house.store.failures = 100
     with pytest.raises(StoreError):
         await outcomes.keep(house.opened, house.renewed("new"), version=0)

@@ -11,10 +11,11 @@ from typing_extensions import override
 from atproto_oauth_asgi.exceptions import LoggedOut, StoreError
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.sessions import patience
+from atproto_oauth_asgi.sessions.lifecycle import OpenedSession
 from atproto_oauth_asgi.sessions.marks import LEASE_S
 from atproto_oauth_asgi.sessions.records import RecordedSessions
 from atproto_oauth_asgi.sessions.tokens import BeforeSend
-from atproto_oauth_asgi.stores import MemoryStore
+from atproto_oauth_asgi.stores import MemoryStore, Record
 from tests.sessions.making import ALICE, HOUR_S, Clock, make_session
 from tests.sessions.token_server import TokenServer
 from tests.web.desk import LATER, Desk, noise
@@ -26,9 +27,17 @@ Header = tuple[str, str]
 
 
 class Store(MemoryStore):
-    """Takes no sessions while it is full."""
+    """Takes no sessions while it is full, and may fail to say who has logged out."""
 
     is_full = False
+    hides_tombstones = False
+
+    @override
+    async def load(self, kind: str, key: str) -> Record | None:
+        if self.hides_tombstones and kind == "tombstone":
+            message = "as if the worker were killed: it gets no answer any more"
+            raise StoreError(message)
+        return await super().load(kind, key)
 
     @override
     async def save(self, kind: str, *args: Any, **named: Any) -> int | None:
@@ -192,3 +201,48 @@ async def test_move_when_the_store_is_full_for_long_then_it_is_made_up_for(
     assert await house.quick.who(reference) == ALICE
     assert (await house.load()).refresh_token == house.server.given[0]
     assert house.server.sent.count(house.session.refresh_token) == 1
+
+
+@pytest.mark.covers("LOGOUT-05", "LOGOUT-08", "SESS-13")
+async def test_move_when_its_worker_dies_after_a_logout_then_nobody_adopts_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A request that was under way does not bring the session back by the reference."""
+    house = House()
+    cookie = await house.slow.log_in(house.session)
+    mine = await house.quick.log_in(make_session(expires_at=LATER))
+    opened = await house.quick.site.sessions.open(cookie[1].partition("=")[2])
+    assert isinstance(opened, OpenedSession)
+
+    async def log_out_everywhere() -> None:
+        await log_out(house.quick, mine, everywhere="1")
+        house.store.hides_tombstones = True
+
+    monkeypatch.setattr(patience, "_WAITS_S", ())
+    house.slow.meanwhile = log_out_everywhere
+    await house.slow.get("/", cookie)
+    house.store.hides_tombstones = False
+    assert (await house.load()).refresh_token == house.server.given[0]
+    with pytest.raises(LoggedOut):
+        await house.quick.site.sessions.refresh(opened)
+
+
+@pytest.mark.covers("LOGOUT-05", "LOGOUT-08", "COOKIE-08", "REF-19")
+@pytest.mark.parametrize("everywhere", ["0", "1"])
+async def test_move_when_it_is_made_up_for_after_a_logout_then_nothing_comes_back(
+    monkeypatch: pytest.MonkeyPatch, everywhere: str
+) -> None:
+    """Tokens that no store took in time are given back: no job finds the session."""
+    monkeypatch.setattr(patience, "_WAITS_S", (0.0, 0.0))
+    house = House()
+    cookie = await house.slow.log_in(house.session)
+    mine = await house.quick.log_in(make_session(expires_at=LATER))
+    house.store.is_full = True
+    await house.slow.get("/", cookie)
+    ending = mine if everywhere == "1" else cookie
+    await log_out(house.quick, ending, everywhere=everywhere)
+    house.store.is_full = False
+    await house.slow.get("/", await house.slow.log_in(make_session()))
+    with pytest.raises(LoggedOut):
+        await house.load()
+    assert house.server.given[0] in house.server.revoked
