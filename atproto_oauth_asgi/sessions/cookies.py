@@ -17,6 +17,7 @@ from typing import Literal
 
 from atproto_oauth_asgi.crypto.encoding import b64url
 from atproto_oauth_asgi.exceptions import ConfigurationError, CookieTooLarge
+from atproto_oauth_asgi.sessions.lifetime import LONGEST_COOKIE_S
 
 MAX_LINE_BYTES = 4096
 """The size of a whole ``Set-Cookie`` field that every browser and proxy takes."""
@@ -42,13 +43,11 @@ _CHUNK_SUFFIX = re.compile(r"\.[A-Za-z0-9.+_-]{1,16}")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9.+_-]{1,200}")
 _MAX_CHUNKS = 99
 _CHUNK_HEAD_BYTES = len("12345678:98:99:")
-# Browsers cut longer lives down to this. Spec: draft-ietf-httpbis-rfc6265bis 5.5.
-_MAX_AGE_LIMIT_S = 400 * 86400
 _LONG_AGO = "Thu, 01 Jan 1970 00:00:00 GMT"
 # The room that a line keeps for everything but `name=value`. It must not depend on the
 # life of the cookie: then the chunks would.
 _LINE_OVERHEAD = len(
-    f"Set-Cookie: ; Path=/; Max-Age={_MAX_AGE_LIMIT_S}; Expires={_LONG_AGO}"
+    f"Set-Cookie: ; Path=/; Max-Age={LONGEST_COOKIE_S}; Expires={_LONG_AGO}"
     "; HttpOnly; SameSite=Lax; Secure"
 )
 
@@ -191,7 +190,7 @@ def set_cookie_lines(
         CookieTooLarge: see ``split_value``.
     """
     pairs = split_value(name, value)
-    age = int(max(0, min(max_age_s, _MAX_AGE_LIMIT_S)))
+    age = int(max(0, min(max_age_s, LONGEST_COOKIE_S)))
     expires = formatdate(now + age, usegmt=True)
     lines = [_build_line(*pair, age=age, expires=expires) for pair in pairs]
     written = {chunk for chunk, _ in pairs}

@@ -11,6 +11,12 @@ from atproto_oauth_asgi.models import OAuthSession
 _UNUSED_S = 180 * 24 * 3600.0
 _NOTE_EVERY_S = 300.0
 
+LONGEST_COOKIE_S = 400 * 86400
+"""Browsers cut longer lives down to this, and no other copy of a cookie counts after it.
+
+Spec: draft-ietf-httpbis-rfc6265bis section 5.5.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lifetime:
@@ -27,7 +33,7 @@ class Lifetime:
     @property
     def max_age_s(self) -> float:
         """How old something sealed may be."""
-        return self.limit_s or _UNUSED_S
+        return min(self.limit_s or _UNUSED_S, LONGEST_COOKIE_S)
 
     def end_of(self, session: OAuthSession) -> float:
         """Return when the session ends whatever is done with it, in Unix seconds."""

@@ -8,14 +8,13 @@ from collections.abc import Callable
 from atproto_oauth_asgi.exceptions import LoggedOut
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.sessions.lifecycle import OpenedSession, record_key
+from atproto_oauth_asgi.sessions.lifetime import LONGEST_COOKIE_S
 from atproto_oauth_asgi.stores.base import RecordStore
 from atproto_oauth_asgi.stores.recent import Recent
 
 _KIND = "tombstone"
 _CURRENT_FOR_S = 2.0
 _ANSWERS_KEPT = 10_000
-# No browser keeps a cookie for longer. Spec: draft-ietf-httpbis-rfc6265bis 5.5.
-_ACCOUNT_KEPT_S = 400 * 86400.0
 
 
 class Tombstones:
@@ -25,6 +24,7 @@ class Tombstones:
         self._store = store
         self._clock = clock
         self._alive: Recent[str, float] = Recent(_ANSWERS_KEPT)
+        self._burials = 0
 
     async def check(self, opened: OpenedSession) -> None:
         """Check that nobody has logged this session out.
@@ -34,12 +34,15 @@ class Tombstones:
             StoreError: the store does not answer.
         """
         session = opened.session
+        asked_at, burials = self._clock(), self._burials
         self._alive.pop(session.session_id, None)
         if await self._store.load(_KIND, _key_of(session)):
             raise LoggedOut("the session was logged out")
         if await self.generation(session.did) not in {"", opened.generation}:
             raise LoggedOut("the account was logged out everywhere")
-        self._alive[session.session_id] = self._clock()
+        if burials == self._burials:
+            # Else somebody has logged out meanwhile: this answer counts for now only.
+            self._alive[session.session_id] = asked_at
 
     async def generation(self, did: str) -> str:
         """Return which generation of the account's sessions begins now.
@@ -76,6 +79,7 @@ class Tombstones:
         """
         key = _key_of(opened.session)
         await self._store.save(_KIND, key, b"1", expires_at=opened.ends_at)
+        self._burials += 1
         self._alive.pop(opened.session.session_id, None)
 
     async def bury_account(self, did: str) -> None:
@@ -88,8 +92,9 @@ class Tombstones:
             _KIND,
             _account_key(did),
             secrets.token_urlsafe(8).encode(),
-            expires_at=self._clock() + _ACCOUNT_KEPT_S,
+            expires_at=self._clock() + LONGEST_COOKIE_S,
         )
+        self._burials += 1
         self._alive.clear()
 
 
