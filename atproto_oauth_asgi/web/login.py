@@ -196,9 +196,18 @@ class LoginRoutes:
         if not _are_same(before, opened):
             add_cookies(response, visit.write_lines(opened))
             if before is not None:
-                response.background = BackgroundTask(self._site.sessions.end, before)
+                response.background = BackgroundTask(self._end_former, before)
         # Last: a browser that sends something meanwhile has one of the two.
         return add_cookies(response, self._clear_pending(request, state))
+
+    async def _end_former(self, before: OpenedSession) -> None:
+        did, issuer = before.session.did, before.session.authserver_iss
+        try:
+            with concerning(did=did, issuer=issuer):
+                await self._site.sessions.end(before)
+        except OAuthError as error:
+            # The answer has gone out, and this session has left the browser with it.
+            log_failure(error)
 
     def _refuse(self, request: Request, error: OAuthError) -> Response:
         login_url = self._site.place_of(request).login_path({})

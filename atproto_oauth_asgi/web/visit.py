@@ -20,6 +20,7 @@ from atproto_oauth_asgi.exceptions import (
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.sessions.cookies import clear_cookie_lines, set_cookie_lines
 from atproto_oauth_asgi.sessions.lifecycle import OpenedSession, Past
+from atproto_oauth_asgi.sessions.outcomes import CookieOutrun
 from atproto_oauth_asgi.web.place import Place
 from atproto_oauth_asgi.web.site import Site
 
@@ -61,7 +62,7 @@ class Visit:
         self._cookie = cookie
         self._present = tuple(present)
         self._response_began = False
-        self._lost_at = 0.0
+        self._came_at = site.config.clock()
         self._to_write = False
         self._to_clear = False
         self._has_waited = False
@@ -76,7 +77,6 @@ class Visit:
             )
         elif found is not None:
             self.past, self.reason = found, _reason_of(found.code)
-            self._lost_at = self.site.config.clock()
             self._to_write = found.value != value
 
     def leave(self, error: LoggedOut) -> None:
@@ -218,6 +218,9 @@ class Visit:
             except RefreshUnavailable:
                 raise
             except SessionError as error:
+                if isinstance(error, CookieOutrun) and self._is_late:
+                    # The session goes on, in what the browser has by now.
+                    raise RefreshUnavailable(str(error)) from error
                 self._lose(opened, error)
                 if not isinstance(error, LoggedOut):
                     await self.site.hooks.lost(opened.session, self.reason)
@@ -229,8 +232,8 @@ class Visit:
     async def _held_by_now(self) -> OpenedSession | Past | None:
         """Return what the browser should hold; None to leave alone what it does."""
         if self.opened is None:
-            is_late = self.site.config.clock() - self._lost_at > _PAST_IS_WRITTEN_S
-            return None if is_late else self.past
+            # Others may have learnt of the end long ago. The next request tells.
+            return None if self._is_late else self.past
         try:
             # A slow response must not put back what others have renewed since.
             return await self.site.sessions.to_write(self.opened)
@@ -239,6 +242,11 @@ class Visit:
         except SessionError:
             # By now there may be the cookie of another login. The next request tells.
             return None
+
+    @property
+    def _is_late(self) -> bool:
+        """Whether the browser may have got another cookie since the request came."""
+        return self.site.config.clock() - self._came_at > _PAST_IS_WRITTEN_S
 
     def _still_valid(self) -> bool:
         expires_at = self.session.expires_at if self.session else None
@@ -251,7 +259,6 @@ class Visit:
         else:
             past = self.site.sessions.remember(opened, error)
             self.opened, self.past, self._to_write = None, past, True
-            self._lost_at = self.site.config.clock()
             self.reason = _reason_of(error.code)
 
     def _require(self) -> OAuthSession:
