@@ -9,12 +9,14 @@ from atproto_oauth_asgi.exceptions import LoggedOut
 from atproto_oauth_asgi.models import OAuthSession
 from atproto_oauth_asgi.sessions.lifecycle import OpenedSession, record_key
 from atproto_oauth_asgi.sessions.lifetime import LONGEST_COOKIE_S
-from atproto_oauth_asgi.stores.base import RecordStore
+from atproto_oauth_asgi.stores.base import Record, RecordStore
 from atproto_oauth_asgi.stores.recent import Recent
 
 _KIND = "tombstone"
 _CURRENT_FOR_S = 2.0
 _ANSWERS_KEPT = 10_000
+# Clocks of hosts are less apart than this.
+_CLOCKS_APART_S = 3600.0
 
 
 class Tombstones:
@@ -38,7 +40,8 @@ class Tombstones:
         self._alive.pop(session.session_id, None)
         if await self._store.load(_KIND, _key_of(session)):
             raise LoggedOut("the session was logged out")
-        if await self.generation(session.did) not in {"", opened.generation}:
+        everywhere = await self._store.load(_KIND, _account_key(session.did))
+        if everywhere is not None and _is_ended_by(everywhere, opened):
             raise LoggedOut("the account was logged out everywhere")
         if burials == self._burials:
             # Else somebody has logged out meanwhile: this answer counts for now only.
@@ -54,7 +57,7 @@ class Tombstones:
             StoreError: the store does not answer.
         """
         record = await self._store.load(_KIND, _account_key(did))
-        return "" if record is None else record.value.decode("ascii", "replace")
+        return "" if record is None else _name_in(record)
 
     async def check_lately(self, opened: OpenedSession) -> None:
         """Check the same; an answer of the last two seconds will do.
@@ -104,3 +107,20 @@ def _key_of(session: OAuthSession) -> str:
 
 def _account_key(did: str) -> str:
     return record_key("did", did)
+
+
+def _name_in(record: Record) -> str:
+    return record.value.decode("ascii", "replace")
+
+
+def _is_ended_by(everywhere: Record, opened: OpenedSession) -> bool:
+    """Return whether a session is of a generation that has ended.
+
+    One that began much later is not, whatever it is called: workers that share no store
+    give different names, and would end each other's sessions for as long as they keep
+    the record.
+    """
+    if _name_in(everywhere) == opened.generation:
+        return False
+    ended_at = everywhere.expires_at - LONGEST_COOKIE_S
+    return opened.session.created_at.timestamp() < ended_at + _CLOCKS_APART_S

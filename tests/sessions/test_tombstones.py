@@ -16,10 +16,12 @@ from atproto_oauth_asgi.stores.base import Record
 from atproto_oauth_asgi.stores.memory import MemoryStore
 from tests.sessions.making import (
     ALICE,
+    HOUR_S,
     NOW,
     Clock,
     make_session,
     make_sessions,
+    when,
 )
 
 pytestmark = pytest.mark.anyio
@@ -146,6 +148,26 @@ async def test_bury_account_when_done_then_ends_what_there_is_by_now(
         await house.ours.check(later)
 
 
+@pytest.mark.covers("LOGOUT-08")
+@pytest.mark.parametrize(
+    ("later_s", "is_over"), [(-HOUR_S, True), (HOUR_S - 1, True), (HOUR_S, False)]
+)
+async def test_bury_account_when_no_store_is_shared_then_later_logins_hold(
+    house: House, later_s: float, is_over: bool
+) -> None:
+    """Workers without a common store know other names, and end no login of tomorrow.
+
+    The clocks of hosts may be apart by an hour, not more.
+    """
+    await house.ours.bury_account(ALICE)
+    opened = house.log_in(generation="theirs", created_at=when(NOW + later_s))
+    if is_over:
+        with pytest.raises(LoggedOut):
+            await house.ours.check(opened)
+    else:
+        await house.ours.check(opened)
+
+
 async def test_bury_account_when_repeated_then_each_generation_has_a_name_of_its_own(
     house: House,
 ) -> None:
@@ -164,8 +186,8 @@ async def test_check_when_the_record_is_of_somebody_else_then_fails_closed(
 ) -> None:
     """A store that holds something odd never says "not logged out"."""
     await house.ours.bury_account(ALICE)
-    kind, key = house.store.newest
-    await house.store.save(kind, key, value, expires_at=NOW + 100)
+    (kind, key), ends_at = house.store.newest, (await house.record()).expires_at
+    await house.store.save(kind, key, value, expires_at=ends_at)
     with pytest.raises(LoggedOut):
         await house.ours.check(house.opened)
 
