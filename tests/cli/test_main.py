@@ -150,6 +150,15 @@ def silent_host() -> Iterator[socket.socket]:
         yield listener
 
 
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """Children hear of Ctrl-C: shells have what runs in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_command_when_interrupted_then_ends_cleanly(silent_host: socket.socket) -> None:
     """Ctrl-C while it waits ends it at once, without a traceback."""
     port = silent_host.getsockname()[1]

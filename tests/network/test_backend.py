@@ -76,6 +76,7 @@ async def test_write_when_there_are_no_bytes_then_sends_nothing() -> None:
     assert recorder.sent == [b"GET", b" / HTTP/1.1"]
 
 
+@pytest.mark.anyio
 async def test_stream_when_it_cannot_be_looked_at_then_is_not_used_again() -> None:
     """A connection that may be closed by now costs a new one, never a lost request."""
     stream = _NetworkStream(Recorder())
