@@ -49,7 +49,7 @@ def cases(loop: Loop) -> Iterator[Case]:
     for name, work, target in (
         ("session not read", _request(site.app, cookie), 0.40),
         ("session read, opened before", _request(site.reader, cookie), 0.40),
-        ("session read, the first time", site.first_time(cookie), 3.0),
+        ("session read, the first time", site.first_time(cookie), 3.5),
     ):
         yield Case(
             name=f"{name}: added",
