@@ -590,6 +590,22 @@ async def test_outcomes_when_many_cannot_be_saved_then_memory_is_bounded(
     assert found == [False, True, True]
 
 
+@pytest.mark.covers("REF-15", "RFR-16")
+async def test_outcome_when_others_have_found_the_end_then_late_tokens_are_revoked(
+    house: House,
+) -> None:
+    """Who was taken for dead tells of the same end, and leaves no tokens behind."""
+    slow, quick = house.outcomes(), house.outcomes()
+    mark = await slow.mark(house.opened)
+    house.clock.now += LEASE_S
+    second = await quick.mark(house.opened)
+    await quick.end(house.opened, code="session_revoked", version=second.version)
+    late = house.renewed("slow")
+    with pytest.raises(SessionRevoked):
+        await slow.keep(house.opened, late, version=mark.version)
+    assert house.server.revoked == [late.session.refresh_token]
+
+
 @pytest.mark.covers("REF-15")
 async def test_end_when_somebody_else_has_renewed_then_their_tokens_stay(
     house: House,
