@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +35,7 @@ class CountingStore(MemoryStore):
 
     loads = 0
     newest = ("", "")
+    meanwhile: Callable[[], Awaitable[None]] | None = None
 
     @override
     async def save(self, kind: str, key: str, value: bytes, **named: Any) -> int | None:
@@ -43,7 +45,11 @@ class CountingStore(MemoryStore):
     @override
     async def load(self, kind: str, key: str) -> Record | None:
         self.loads += 1
-        return await super().load(kind, key)
+        found = await super().load(kind, key)
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+        return found
 
 
 class House:
@@ -190,6 +196,28 @@ async def test_check_when_the_record_is_of_somebody_else_then_fails_closed(
     await house.store.save(kind, key, value, expires_at=ends_at)
     with pytest.raises(LoggedOut):
         await house.ours.check(house.opened)
+
+
+@pytest.mark.covers("LOGOUT-05")
+@pytest.mark.parametrize("everywhere", [False, True])
+async def test_check_when_somebody_logs_out_meanwhile_then_it_counts_for_now_only(
+    house: House, *, everywhere: bool
+) -> None:
+    """What the store said before a log-out is no news after it, at each of them."""
+    of_bob = house.log_in(did=BOB)
+
+    async def log_out() -> None:
+        if everywhere:
+            await house.ours.bury_account(BOB)
+        else:
+            await house.ours.bury(of_bob)
+
+    for _ in range(3):
+        house.store.meanwhile = log_out
+        await house.ours.check(house.opened)
+        assert not house.ours.are_current(house.opened.session)
+    await house.ours.check(house.opened)
+    assert house.ours.are_current(house.opened.session)
 
 
 async def test_answers_when_there_are_many_then_the_oldest_go(
